@@ -1,0 +1,1 @@
+"""Clearlake takes a person out of an event lake and proves it."""

