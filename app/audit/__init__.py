@@ -1,1 +1,1 @@
-"""Canonical JSON, signatures, keys and reports: what is written down, and how anyone can check it."""
+"""Canonical JSON, signatures, keys, reports: what is written down, and how to check it."""

@@ -23,7 +23,9 @@ class Layer(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Conditions on a row: every path must hold one of its patterns (`*` matches any run of characters)."""
+    """Conditions on a row: every path must hold one of its patterns (`*` matches any run of
+    characters).
+    """
 
     all_of: tuple[tuple[str, tuple[str, ...]], ...]
 
@@ -82,7 +84,9 @@ class KeepWhen:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """One prefix of objects (`location`) or one Iceberg table (`table`): exactly one of the two is set."""
+    """One prefix of objects (`location`) or one Iceberg table (`table`): exactly one of the two is
+    set.
+    """
 
     name: str
     layer: Layer
@@ -93,7 +97,9 @@ class Dataset:
     event_time: str | None = None
     roles: Roles = Roles()
     json: Mapping[str, Roles] = field(default_factory=dict)
-    """Roles of paths inside string columns that hold JSON. `where` paths there name columns of the row."""
+    """Roles of paths inside string columns that hold JSON. `where` paths there name columns of the
+    row.
+    """
     elsewhere: str = "replace"
     worm: str = "auto"
     loader: Mapping[str, str] = field(default_factory=dict)
@@ -103,7 +109,9 @@ class Dataset:
     is_identity: bool = False
     """dim_identity: erased last. A row whose every identifier is erased goes with them."""
     identity_columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """identity_id, user_id, anon_id, device_fp, built_at -> column names (first one is the main one)."""
+    """identity_id, user_id, anon_id, device_fp, built_at -> column names (first one is the main
+    one).
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,4 +195,6 @@ class DataMap:
     @property
     def tables(self) -> tuple[Dataset, ...]:
         """Datasets that are tables, dim_identity last."""
-        return tuple(sorted((d for d in self.datasets if d.table is not None), key=lambda d: d.is_identity))
+        return tuple(
+            sorted((d for d in self.datasets if d.table is not None), key=lambda d: d.is_identity)
+        )

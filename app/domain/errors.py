@@ -1,4 +1,5 @@
-"""Every error this project raises on purpose. One root, exact names, a stable code; never a personal value.
+"""Every error this project raises on purpose. One root, exact names, a stable code; never a
+personal value.
 
 Not here: HTTP status (app.api.errors) and exit codes (app.cli); those belong to the front doors.
 """
@@ -120,7 +121,7 @@ class DiskFullError(LakeError):
 
 
 class NotVersionedError(LakeError):
-    """A bucket without versioning: a rewrite could not be undone, and old bytes could not be named."""
+    """A bucket without versioning: a rewrite could not be undone, old bytes could not be named."""
 
     code = "not_versioned"
 
@@ -160,7 +161,9 @@ class StageError(ClearlakeError):
 
 
 class CheckFailedError(StageError):
-    """The second look saw a replacement that is not the base without the person. Nothing was destroyed."""
+    """The second look saw a replacement that is not the base without the person. Nothing was
+    destroyed.
+    """
 
     code = "check_failed"
 

@@ -1,8 +1,10 @@
-"""Named places where a test may break the process: killed, raised, or slept at. A no-op unless switched on.
+"""Named places where a test may break the process: killed, raised, or slept at. A no-op unless
+switched on.
 
-Switched on by the environment: CLEARLAKE_FAILPOINTS="bronze.after_put=kill@2,tables.before_commit=raise" acts on the
-second and first passing; CLEARLAKE_FAILPOINTS_RECORD=FILE appends each name as it is passed, so that a test can list
-them by recording one run. Refused where ENV is production (app.wiring).
+Switched on by the environment:
+CLEARLAKE_FAILPOINTS="bronze.after_put=kill@2,tables.before_commit=raise" acts on the second and
+first passing; CLEARLAKE_FAILPOINTS_RECORD=FILE appends each name as it is passed, so that a test
+can list them by recording one run. Refused where ENV is production (app.wiring).
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ _passed: Counter[str] = Counter()
 
 
 class FailpointError(BaseException):
-    """Raised by a failpoint set to `raise`. A BaseException, so that no except clause of ours swallows it."""
+    """Raised by a failpoint set to `raise`. A BaseException, so that no except clause of ours
+    swallows it.
+    """
 
 
 def failpoint(name: str) -> None:

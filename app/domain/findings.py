@@ -41,13 +41,17 @@ class What(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Finding:
-    """One thing seen, and where. No personal value: keys and columns that hold one are described, not quoted."""
+    """One thing seen, and where. No personal value: keys and columns that hold one are described,
+    not quoted.
+    """
 
     what: What
     layer: str
     dataset: str
     place: str
-    """`object 1f3a…`, `column page.path`, `manifest bound`, ...: enough to find it with the sealed object list."""
+    """`object 1f3a…`, `column page.path`, `manifest bound`, ...: enough to find it with the sealed
+    object list.
+    """
     detail: str = ""
     subject: int | None = None
     count: int = 1
@@ -75,7 +79,7 @@ class Seen:
 
 
 def verdict(findings: Iterable[Finding]) -> Verdict:
-    """The verdict of a set of findings: the worst of them decides. Evidence alone, nobody's word."""
+    """The verdict of a set of findings: the worst of them decides. Evidence alone, no word."""
     kinds = {f.what for f in findings}
     if kinds & {What.RESIDUE, What.CANNOT_SEE, What.ARITHMETIC}:
         return Verdict.FAILED

@@ -19,9 +19,13 @@ from app.domain.errors import (
 MIN_LENGTH = 4
 MAX_LENGTH = 256
 TOKEN_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
-"""A neighbour out of this set means that a value found in text is a part of a longer one: another person's."""
+"""A neighbour out of this set means that a value found in text is a part of a longer one: another
+person's.
+"""
 TOMBSTONE = re.compile(r"tomb_[uadx]_[0-9a-hjkmnp-tv-z]{26}")
-_PLACEHOLDERS = frozenset({"null", "none", "undefined", "unknown", "anonymous", "false", "true", "test"})
+_PLACEHOLDERS = frozenset(
+    {"null", "none", "undefined", "unknown", "anonymous", "false", "true", "test"}
+)
 
 
 class Kind(StrEnum):
@@ -51,7 +55,8 @@ class Subject:
     """A person as named in a request, before anything was resolved."""
 
     name: str
-    """The case's own id (`dsar_...`) or `s1`, `s2`, ... in an offline run. Never a personal value."""
+    """The case's own id (`dsar_...`) or `s1`, `s2`, ... in an offline run. Never a personal value.
+    """
     given: tuple[Identifier, ...]
 
 
@@ -80,7 +85,9 @@ class Identity:
 
     @property
     def identifiers(self) -> frozenset[Identifier]:
-        """Everything to be erased: given, linked and derived, without values that are kept as shared."""
+        """Everything to be erased: given, linked and derived, without values that are kept as
+        shared.
+        """
         kept = {s.identifier for s in self.shared if s.decision == "keep"}
         return (self.given | self.linked | self.derived) - kept
 
@@ -103,13 +110,17 @@ class Targets:
 
     subjects: tuple[str, ...]
     by_value: Mapping[str, Target] = field(repr=False)
-    """Every value searched for, of any kind. A value found is replaced (or its row deleted) whatever column it is in."""
+    """Every value searched for, of any kind. A value found is replaced (or its row deleted)
+    whatever column it is in.
+    """
     owners: Mapping[str, int] = field(repr=False)
     """user_id -> subject index. A row owned by these and nobody else is deleted."""
 
     @classmethod
     def of(cls, identities: Iterable[Identity]) -> Targets:
-        """Merge the identities of a run. The order of the subjects decides who a shared value is counted for."""
+        """Merge the identities of a run. The order of the subjects decides who a shared value is
+        counted for.
+        """
         order = {Kind.USER_ID: 0, Kind.ANON_ID: 1, Kind.DEVICE_FP: 2, Kind.DERIVED: 3}
         subjects: list[str] = []
         by_value: dict[str, Target] = {}
@@ -130,8 +141,8 @@ class Targets:
 def checked_identifier(kind: Kind, value: str, *, place: str) -> Identifier:
     """An identifier, or a named refusal that says where it stood and never what it was.
 
-    Refused: fewer than 4 or more than 256 characters, control characters or spaces, placeholders such as `null`
-    (erasing one would hit strangers' rows), and tombstones of an earlier run.
+    Refused: fewer than 4 or more than 256 characters, control characters or spaces, placeholders
+    such as `null` (erasing one would hit strangers' rows), and tombstones of an earlier run.
     """
     problem = None
     if not MIN_LENGTH <= len(value) <= MAX_LENGTH:
@@ -152,8 +163,9 @@ def named_subjects(
 ) -> tuple[Subject, ...]:
     """The people named on one command line, in a stable order.
 
-    With exactly one user_id everything else given belongs to that person. With none, or several, each anon_id is a
-    person of its own; a device_fp then has nobody to belong to and is refused (`identifier_too_weak`).
+    With exactly one user_id everything else given belongs to that person. With none, or several,
+    each anon_id is a person of its own; a device_fp then has nobody to belong to and is refused
+    (`identifier_too_weak`).
     """
     users = _all(Kind.USER_ID, user_ids, option="--user-id")
     anons = _all(Kind.ANON_ID, anon_ids, option="--anon-id")
@@ -166,7 +178,7 @@ def named_subjects(
         groups = [tuple(anons + devices)]
     elif devices:
         raise IdentifierTooWeakError(
-            "A device_fp is too weak to erase by alone: give it together with one user_id or one anon_id."
+            "A device_fp alone is too weak to erase by: give it with one user_id or one anon_id."
         )
     else:
         groups = [(i,) for i in users + anons]

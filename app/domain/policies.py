@@ -1,6 +1,7 @@
 """The erasure rule for one row, as a pure decision. Erasers act on it; the verifier has its own.
 
-Source: the owner / linked / mentions rule of docs/lake.md; GDPR article 17(1) and 17(3) for what is kept.
+Source: the owner / linked / mentions rule of docs/lake.md; GDPR article 17(1) and 17(3) for what is
+kept.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The fate of a row. `subject` is the owner's index in the run, None when no owner is in the run."""
+    """The fate of a row. `subject` is the owner's index in the run, None when no owner is in the
+    run.
+    """
 
     fate: Fate
     co_owned: bool
@@ -36,8 +39,9 @@ class Decision:
 def decide(owners: Set[str], *, targets: Targets, dataset: Dataset, kept: bool) -> Decision:
     """Decide on a row that holds a target.
 
-    `owners`: every non-null value of its owner columns (all occurrences of a duplicate key). `kept`: whether a
-    `keep_when` of the dataset matches. A row with an owner outside the run is never deleted: it is co-owned.
+    `owners`: every non-null value of its owner columns (all occurrences of a duplicate key).
+    `kept`: whether a `keep_when` of the dataset matches. A row with an owner outside the run is
+    never deleted: it is co-owned.
     """
     ours = sorted(targets.owners[o] for o in owners if o in targets.owners)
     subject = ours[0] if ours else None
@@ -52,7 +56,9 @@ def decide(owners: Set[str], *, targets: Targets, dataset: Dataset, kept: bool) 
 
 
 def matches(where: Where, values_at: Callable[[str], Iterable[str]]) -> bool:
-    """Whether a row meets every condition: some value at each path fits one of its patterns (`*`, case matters)."""
+    """Whether a row meets every condition: some value at each path fits one of its patterns (`*`,
+    case matters).
+    """
     return all(
         any(fnmatchcase(value, pattern) for value in values_at(path) for pattern in patterns)
         for path, patterns in where.all_of

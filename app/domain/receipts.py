@@ -54,7 +54,9 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Rows (or NDJSON lines) of one object or file, or of many added up. after = before - deleted, always."""
+    """Rows (or NDJSON lines) of one object or file, or of many added up. after = before - deleted,
+    always.
+    """
 
     before: int = 0
     deleted: int = 0
@@ -68,9 +70,13 @@ class Counts:
     parked: int = 0
     """Lines that could not be parsed and hold an identifier."""
     shares: dict[int, Share] = field(default_factory=dict)
-    """By subject index. A deleted row counts for its owner, any other for the first subject of its values."""
+    """By subject index. A deleted row counts for its owner, any other for the first subject of its
+    values.
+    """
     undeclared: dict[str, int] = field(default_factory=dict)
-    """Values replaced where the map declares nothing, by column path (list indexes and dynamic keys left out)."""
+    """Values replaced where the map declares nothing, by column path (list indexes and dynamic keys
+    left out).
+    """
 
     @property
     def after(self) -> int:
@@ -104,7 +110,9 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where something stands inside an object: line number (from 1) and byte offset of the decoded stream."""
+    """Where something stands inside an object: line number (from 1) and byte offset of the decoded
+    stream.
+    """
 
     line: int
     offset: int
@@ -123,14 +131,18 @@ class Superseded:
 
 @dataclass(frozen=True, slots=True)
 class ObjectWork:
-    """One Bronze object (key) in a run. `uri` may name a person, so this is sealed, never a receipt."""
+    """One Bronze object (key) in a run. `uri` may name a person, so this is sealed, never a
+    receipt.
+    """
 
     uri: str = field(repr=False)
     state: WorkState = WorkState.PLANNED
     base_version: str | None = None
     base_etag: str | None = None
     new_version: str | None = None
-    """The replacement; None while not written, and where the current version is a delete marker or needs no rewrite."""
+    """The replacement; None while not written, and where the current version is a delete marker or
+    needs no rewrite.
+    """
     sha256: str | None = None
     """Of the replacement as stored (compressed)."""
     bytes_before: int = 0
@@ -167,7 +179,7 @@ class FileWork:
 
 @dataclass(frozen=True, slots=True)
 class Condemned:
-    """An exact file version under a table's location that must go: nothing live may reference it."""
+    """An exact file version under a table's location that must go: nothing live references it."""
 
     uri: str = field(repr=False)
     version_id: str

@@ -1,1 +1,3 @@
-"""Everything that touches bytes in the lake. A library: no database, no broker, no HTTP, no settings."""
+"""Everything that touches bytes in the lake. A library: no database, no broker, no HTTP, no
+settings.
+"""

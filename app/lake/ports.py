@@ -1,7 +1,8 @@
-"""The two doors of the lake: objects and tables. Contracts in MUST words; one contract test runs on every kind of each.
+"""The two doors of the lake: objects and tables. Contracts in MUST words; one contract test runs on
+every kind of each.
 
-Everything is named by URI (`s3://bucket/key`, `file:///path`). Errors are those of app.domain.errors and name URIs
-only where the caller already had them; none quotes content.
+Everything is named by URI (`s3://bucket/key`, `file:///path`). Errors are those of
+app.domain.errors and name URIs only where the caller already had them; none quotes content.
 """
 
 from __future__ import annotations
@@ -74,12 +75,16 @@ class ObjectStream(Protocol):
         ...
 
     def read(self, size: int = -1, /) -> bytes:
-        """Up to `size` bytes; b'' at the end. A short body MUST raise UnreachableError, never look like the end."""
+        """Up to `size` bytes; b'' at the end. A short body MUST raise UnreachableError, never look
+        like the end.
+        """
         ...
 
 
 class ObjectStore(Protocol):
-    """A versioned store of immutable objects. Every method may raise UnreachableError or AccessDeniedError."""
+    """A versioned store of immutable objects. Every method may raise UnreachableError or
+    AccessDeniedError.
+    """
 
     def require_versioned(self, uri: str) -> None:
         """MUST raise NotVersionedError when old bytes at this URI would be lost by a put."""
@@ -90,9 +95,11 @@ class ObjectStore(Protocol):
         ...
 
     def versions(self, prefix: str) -> Iterator[Version]:
-        """Every version and delete marker whose URI starts with `prefix`, key by key, newest first within a key.
+        """Every version and delete marker whose URI starts with `prefix`, key by key, newest first
+        within a key.
 
-        MUST go on past any page limit. An exact key is asked for by its whole URI; the caller drops siblings.
+        MUST go on past any page limit. An exact key is asked for by its whole URI; the caller drops
+        siblings.
         """
         ...
 
@@ -101,12 +108,15 @@ class ObjectStore(Protocol):
         ...
 
     def info(self, uri: str, *, version_id: str) -> ObjectInfo:
-        """All of ObjectInfo, tags read only where there are some. ObjectMissingError when the version is gone."""
+        """All of ObjectInfo, tags read only where there are some. ObjectMissingError when the
+        version is gone.
+        """
         ...
 
     def open(self, uri: str, *, version_id: str) -> AbstractContextManager[ObjectStream]:
-        """The version's bytes; `stream.info` as `info()`. ObjectMissingError when gone, AccessDeniedError when a
-        storage class or a right forbids it."""
+        """The version's bytes; `stream.info` as `info()`. ObjectMissingError when gone,
+        AccessDeniedError when a storage class or a right forbids it.
+        """
         ...
 
     def put(
@@ -119,27 +129,33 @@ class ObjectStore(Protocol):
         marks: Mapping[str, str],
         retain: bool,
     ) -> str:
-        """Write a new current version and return its id, only if the current one still has the ETag `if_match`.
+        """Write a new current version and return its id, only if the current one still has the ETag
+        `if_match`.
 
-        `body` is seekable and read from 0. Headers, metadata, tags, storage class and encryption are taken over from
-        `like`; `marks` are added to the metadata. `retain`: the same lock mode and retain-until as `like` too.
-        The body MUST be checked by a checksum on the way. MUST NOT be repeated by the SDK. PreconditionFailedError
-        (412), ObjectConflictError (409), UnreachableError when the outcome is unknown: look with `find_written`.
+        `body` is seekable and read from 0. Headers, metadata, tags, storage class and encryption
+        are taken over from `like`; `marks` are added to the metadata. `retain`: the same lock mode
+        and retain-until as `like` too. The body MUST be checked by a checksum on the way. MUST NOT
+        be repeated by the SDK. PreconditionFailedError (412), ObjectConflictError (409),
+        UnreachableError when the outcome is unknown: look with `find_written`.
         """
         ...
 
     def find_written(self, uri: str, *, marks: Mapping[str, str], sha256: str) -> str | None:
-        """The version that an earlier `put` with these marks (or, in a folder, this digest) left, if any."""
+        """The version that an earlier `put` with these marks (or, in a folder, this digest) left,
+        if any.
+        """
         ...
 
     def release_retention(self, uri: str, *, version_id: str) -> None:
-        """Clear a GOVERNANCE retention (bypass right needed). COMPLIANCE raises AccessDeniedError."""
+        """Clear a GOVERNANCE retention (bypass right). COMPLIANCE raises AccessDeniedError."""
         ...
 
 
 class Purger(Protocol):
-    """The one door that destroys. It holds the bypass credential, and refuses with PurgeRefusedError: a version not
-    handed to `allow` before, a URI outside the prefixes it was built for, and more than its number an hour."""
+    """The one door that destroys. It holds the bypass credential, and refuses with
+    PurgeRefusedError: a version not handed to `allow` before, a URI outside the prefixes it was
+    built for, and more than its number an hour.
+    """
 
     def allow(self, versions: Iterable[tuple[str, str]]) -> None:
         """(uri, version_id) pairs that the journal lists as superseded."""
@@ -148,7 +164,8 @@ class Purger(Protocol):
     def purge(self, uri: str, *, version_id: str) -> None:
         """Destroy exactly this version (or marker). Gone already is success.
 
-        AccessDeniedError when a lock, a hold or a missing right forbids it: `ObjectStore.info` tells which.
+        AccessDeniedError when a lock, a hold or a missing right forbids it: `ObjectStore.info`
+        tells which.
         """
         ...
 
@@ -158,14 +175,27 @@ class Purger(Protocol):
 
 
 class Loader(Protocol):
-    """What a loader does to a lake: makes its bucket and writes new objects. Used to make lakes and by tests."""
+    """What a loader does to a lake: makes its bucket and writes new objects. Used to make lakes and
+    by tests.
+    """
 
     def ensure_bucket(self, uri: str, *, object_lock: bool) -> None:
-        """Make the bucket (versioned, Object Lock on, NO default retention) or the folder, unless it is there."""
+        """Make the bucket (versioned, Object Lock on, NO default retention) or the folder, unless
+        it is there.
+        """
         ...
 
-    def load(self, uri: str, body: bytes, *, lock_mode: str | None = None, retain_until: datetime | None = None) -> str:
-        """Write an object with, where the store has locks, its own retention. Returns the version id."""
+    def load(
+        self,
+        uri: str,
+        body: bytes,
+        *,
+        lock_mode: str | None = None,
+        retain_until: datetime | None = None,
+    ) -> str:
+        """Write an object with, where the store has locks, its own retention. Returns the version
+        id.
+        """
         ...
 
 
@@ -231,11 +261,15 @@ class TableEngine(Protocol):
         ...
 
     def refusals(self, table: str) -> tuple[str, ...]:
-        """Why this table cannot be erased by this engine: each a sentence with the way out. Empty: it can."""
+        """Why this table cannot be erased by this engine: each a sentence with the way out. Empty:
+        it can.
+        """
         ...
 
     def files(self, table: str, *, snapshot_id: int) -> list[DataFile]:
-        """The live data files of a snapshot with the position deletes that apply to each, sorted by path."""
+        """The live data files of a snapshot with the position deletes that apply to each, sorted by
+        path.
+        """
         ...
 
     def open(self, path: str) -> BinaryIO:
@@ -250,13 +284,16 @@ class TableEngine(Protocol):
         """A path beside `old` (same partition folder) for its replacement."""
         ...
 
-    def replace(self, table: str, pairs: Iterable[tuple[DataFile, str | None]], *, run_id: str, step_id: str) -> int:
+    def replace(
+        self, table: str, pairs: Iterable[tuple[DataFile, str | None]], *, run_id: str, step_id: str
+    ) -> int:
         """Replace every old file by its new one (None: drop it) in ONE snapshot and return its id.
 
         MUST look at the fresh head first: every old file live and with the same delete files, else
-        CommitConflictError and nothing is changed. Delete files that only the old files need go too. The snapshot's
-        summary carries `clearlake.run-id` and `clearlake.step`. UnreachableError: the outcome is unknown, look with
-        `find_commit`. A failed commit MUST leave no manifest or list of its own behind.
+        CommitConflictError and nothing is changed. Delete files that only the old files need go
+        too. The snapshot's summary carries `clearlake.run-id` and `clearlake.step`.
+        UnreachableError: the outcome is unknown, look with `find_commit`. A failed commit MUST
+        leave no manifest or list of its own behind.
         """
         ...
 
@@ -265,7 +302,9 @@ class TableEngine(Protocol):
         ...
 
     def flush(self, table: str, *, run_id: str, step_id: str) -> int:
-        """One empty commit, so that DELETED entries and their bounds leave the live manifests. Returns its id."""
+        """One empty commit, so that DELETED entries and their bounds leave the live manifests.
+        Returns its id.
+        """
         ...
 
     def reach(self, table: str) -> Reach:
@@ -281,7 +320,12 @@ class TableEngine(Protocol):
         ...
 
     def create_table(
-        self, table: str, schema: pa.Schema, *, partition_by: str | None, properties: Mapping[str, str]
+        self,
+        table: str,
+        schema: pa.Schema,
+        *,
+        partition_by: str | None,
+        properties: Mapping[str, str],
     ) -> None:
         """Make an empty table (identity partition on one column) unless it is there."""
         ...
@@ -291,5 +335,7 @@ class TableEngine(Protocol):
         ...
 
     def overwrite(self, table: str, rows: pa.Table, *, base_snapshot: int | None) -> int:
-        """Replace all rows in one commit, only if the head is still `base_snapshot`; else CommitConflictError."""
+        """Replace all rows in one commit, only if the head is still `base_snapshot`; else
+        CommitConflictError.
+        """
         ...
