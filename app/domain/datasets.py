@@ -182,6 +182,17 @@ class DataMap:
     downstream: tuple[Downstream, ...] | DownstreamNone
     digest: str
     """SHA-256 of the file's bytes before variables are filled in."""
+    source: str = "lake.yaml"
+    lines: Mapping[str, int] = field(default_factory=dict, repr=False)
+    """`dataset.key` (and `dataset.column path`) -> line in the source, for refusals found later."""
+
+    def at(self, *keys: str) -> str:
+        """`file:line` of the nearest thing the map says about these keys."""
+        for length in range(len(keys), 0, -1):
+            line = self.lines.get("/".join(keys[:length]))
+            if line is not None:
+                return f"{self.source}:{line}"
+        return self.source
 
     def dataset(self, name: str) -> Dataset:
         """The dataset of that name. KeyError if the map has none."""

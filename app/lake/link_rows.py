@@ -1,0 +1,171 @@
+"""Rows that say who used which value: read from NDJSON objects and from tables, in one form.
+
+Only rows that hold one of the values asked for. Not here: what follows from them
+(app.lake.identities).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass, field
+from fnmatch import translate
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from app.domain.datasets import Dataset, Roles, Where
+from app.domain.identifiers import Identifier
+from app.domain.policies import matches
+from app.lake.bronze_lines import hit_lines
+from app.lake.jsontext import JsonTextError, leaves
+from app.lake.ports import ObjectStore, TableEngine
+
+ValuesAt = Callable[[str], Iterable[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkRow:
+    """What one row says of people. Personal, and never kept longer than the resolving."""
+
+    owners: frozenset[str] = field(repr=False)
+    linked: frozenset[Identifier] = field(repr=False)
+    derived: frozenset[str] = field(repr=False)
+    is_link: bool
+    """A row of the identity history or of dim_identity: its owners used its linked values."""
+
+
+def bronze_rows(
+    store: ObjectStore, dataset: Dataset, *, links: Where | None, values: Set[str]
+) -> Iterator[LinkRow]:
+    """Rows of the current versions under the dataset's location that hold one of `values`."""
+    for line in hit_lines(store, dataset, values=values):
+        try:
+            found = leaves(line)
+        except JsonTextError:
+            continue  # the eraser parks such a line; it cannot say who used what
+        at: dict[str, list[str]] = {}
+        for leaf in found:
+            if leaf.text is not None and not leaf.is_key:
+                at.setdefault(leaf.path, []).append(leaf.text)
+        yield _row(dataset.roles, _lookup(at), links=links)
+
+
+def _lookup(at: Mapping[str, Iterable[str]]) -> ValuesAt:
+    return lambda path: at.get(path, ())
+
+
+def _row(roles: Roles, values_at: ValuesAt, *, links: Where | None) -> LinkRow:
+    return LinkRow(
+        owners=frozenset(_owners(roles, values_at, row_at=values_at)),
+        linked=frozenset(_linked(roles, values_at)),
+        derived=frozenset(v for path in roles.derived for v in values_at(path) if v),
+        is_link=links is not None and matches(links, values_at),
+    )
+
+
+def _owners(roles: Roles, values_at: ValuesAt, *, row_at: ValuesAt) -> Iterator[str]:
+    for path in roles.owner:
+        yield from values_at(path)
+    for when in roles.owner_when:
+        if matches(when.where, row_at):
+            for path in when.columns:
+                yield from values_at(path)
+
+
+def _linked(roles: Roles, values_at: ValuesAt) -> Iterator[Identifier]:
+    for kind, paths in roles.linked:
+        for path in paths:
+            yield from (Identifier(kind, v) for v in values_at(path) if v)
+
+
+def table_rows(
+    engine: TableEngine, dataset: Dataset, *, links: Where | None, values: Set[str]
+) -> Iterator[LinkRow]:
+    """Current rows of the table that hold one of `values` in a declared column.
+
+    Rows of the identity history are all looked into, because their JSON may name the person.
+    """
+    assert dataset.table is not None
+    available = engine.head(dataset.table).columns
+    declared = sorted(dataset.roles.declared)
+    wheres = [] if links is None else [links]
+    wheres += [when.where for roles in dataset.json.values() for when in roles.owner_when]
+    wheres = [w for w in wheres if all(path in available for path, _ in w.all_of)]
+    columns = [*declared, *dataset.json, *(path for w in wheres for path, _ in w.all_of)]
+    wanted = pa.array(sorted(values), pa.string())
+    for batch in engine.batches(dataset.table, columns=dict.fromkeys(columns)):
+        mask = _holds(batch, declared, wanted)
+        for where in wheres if dataset.json else ():
+            mask = pc.or_(mask, _where_mask(batch, where))
+        for record in batch.filter(mask).to_pylist():
+            row = _table_row(record, dataset, links=links)
+            if (
+                row.owners & values
+                or row.derived & values
+                or any(i.value in values for i in row.linked)
+            ):
+                yield row
+
+
+def _holds(batch: pa.RecordBatch, columns: Iterable[str], wanted: pa.Array) -> pa.Array:
+    mask = pa.repeat(pa.scalar(value=False), batch.num_rows)
+    for name in columns:
+        column = batch.column(name)
+        if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+            inside = pc.is_in(column.flatten(), value_set=wanted.cast(column.type.value_type))
+            rows = pc.list_parent_indices(column).filter(inside)
+            hit = pc.is_in(pa.array(range(batch.num_rows), rows.type), value_set=rows)
+        else:
+            hit = pc.is_in(column.cast(pa.string()), value_set=wanted)
+        mask = pc.or_(mask, hit)
+    return mask
+
+
+def _where_mask(batch: pa.RecordBatch, where: Where) -> pa.Array:
+    mask = pa.repeat(pa.scalar(value=True), batch.num_rows)
+    for path, patterns in where.all_of:
+        pattern = "|".join(re.sub(r"\\Z$|\\z$", "$", translate(p)) for p in patterns)
+        fits = pc.match_substring_regex(batch.column(path).cast(pa.string()), f"^(?:{pattern})")
+        mask = pc.and_(mask, pc.fill_null(fits, fill_value=False))
+    return mask
+
+
+def _table_row(record: Mapping[str, object], dataset: Dataset, *, links: Where | None) -> LinkRow:
+    def row_at(path: str) -> Iterable[str]:
+        return _texts(record.get(path))
+
+    plain = _row(dataset.roles, row_at, links=links)
+    owners, linked, derived = set(plain.owners), set(plain.linked), set(plain.derived)
+    for column, roles in dataset.json.items():
+        for text in row_at(column):
+            inside = _json_lookup(text)
+            owners.update(_owners(roles, inside, row_at=row_at))
+            linked.update(_linked(roles, inside))
+            derived.update(v for path in roles.derived for v in inside(path) if v)
+    return LinkRow(
+        owners=frozenset(o for o in owners if o),
+        linked=frozenset(linked),
+        derived=frozenset(derived),
+        is_link=plain.is_link or dataset.is_identity,
+    )
+
+
+def _texts(value: object) -> Iterable[str]:
+    if value is None:
+        return ()
+    if isinstance(value, list):
+        return [text for element in value for text in _texts(element)]
+    return (str(value),)
+
+
+def _json_lookup(text: str) -> ValuesAt:
+    try:
+        found = leaves(text.encode("utf-8", "surrogatepass"))
+    except JsonTextError:
+        return lambda _: ()
+    at: dict[str, list[str]] = {}
+    for leaf in found:
+        if leaf.text is not None and not leaf.is_key:
+            at.setdefault(leaf.path, []).append(leaf.text)
+    return _lookup(at)

@@ -1,0 +1,78 @@
+"""Does the lake have what the map names? Asked before anything is changed; reads only.
+
+Not here: the map's own form (app.lake.datamap) and what nobody declared (app.lake.coverage).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from app.domain.datasets import DataMap, Dataset, Roles
+from app.domain.errors import DataMapError, UnsupportedTableError
+from app.lake.ports import ObjectStore, TableEngine, TableHead
+
+
+def check_map(data_map: DataMap, *, store: ObjectStore, engine: TableEngine | None) -> None:
+    """Refuse a map that names a missing prefix, table or column, or one that is not of text.
+
+    DataMapError names file, line and what was expected; UnsupportedTableError a table shape that
+    cannot be erased with certainty, and the way out; NotVersionedError a bucket that forgets.
+    """
+    for dataset in data_map.bronze:
+        assert dataset.location is not None
+        store.require_versioned(dataset.location)
+        if next(store.versions(dataset.location), None) is None:
+            place = data_map.at(dataset.name, "location")
+            raise DataMapError(f"{place}: expected objects under the location; there are none.")
+    for dataset in data_map.tables:
+        assert dataset.table is not None
+        assert engine is not None
+        if not engine.exists(dataset.table):
+            place = data_map.at(dataset.name, "table")
+            raise DataMapError(f"{place}: expected a table of the catalog; it has no such table.")
+        head = engine.head(dataset.table)
+        for problem in _column_problems(data_map, dataset, head):
+            raise DataMapError(problem)
+        store.require_versioned(_with_scheme(head.location))
+        for reason in engine.refusals(dataset.table):
+            raise UnsupportedTableError(f"{data_map.at(dataset.name, 'table')}: {reason}")
+
+
+def _with_scheme(location: str) -> str:
+    return location if "://" in location else "file://" + location
+
+
+def leaf_types(columns: Mapping[str, str]) -> dict[str, str]:
+    """Column paths as a map writes them (`items.user_id` for every element of a list) -> type."""
+    plain = {}
+    for path, kind in columns.items():
+        parts = [p for p in path.split(".") if p not in ("element", "value")]
+        plain[".".join(parts)] = kind
+        plain[path] = kind
+    return plain
+
+
+def _column_problems(data_map: DataMap, dataset: Dataset, head: TableHead) -> Iterator[str]:
+    types = leaf_types(head.columns)
+    text_only = [("mentions", p) for p in dataset.roles.mentions]
+    text_only += [("linked", p) for _, paths in dataset.roles.linked for p in paths]
+    text_only += [("json", column) for column in dataset.json]
+    for key, path in [*_named_columns(dataset.roles), *(("json", c) for c in dataset.json)]:
+        if path not in types:
+            place = data_map.at(dataset.name, "columns" if dataset.is_identity else key)
+            yield f"{place}: expected a column of {dataset.table}; it has no column {path!r}."
+    for key, path in text_only:
+        if types.get(path, "string") != "string":
+            place = data_map.at(dataset.name, key)
+            yield f"{place}: expected a text column; {path!r} is {types[path]}."
+    if dataset.event_time is not None and dataset.event_time not in types:
+        place = data_map.at(dataset.name, "event_time")
+        yield f"{place}: expected a column of {dataset.table}; it has no {dataset.event_time!r}."
+
+
+def _named_columns(roles: Roles) -> Iterator[tuple[str, str]]:
+    yield from (("owner", path) for path in roles.owner)
+    yield from (("owner_when", path) for when in roles.owner_when for path in when.columns)
+    yield from (("linked", path) for _, paths in roles.linked for path in paths)
+    yield from (("mentions", path) for path in roles.mentions)
+    yield from (("derived", path) for path in roles.derived)
