@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
-from app.domain.datasets import Dataset, DataMap
+from app.domain.datasets import DataMap, Dataset
 from app.domain.identifiers import Identifier, Identity, Kind, Shared, Subject
 from app.lake.link_rows import LinkRow, bronze_rows, table_rows
 from app.lake.ports import ObjectStore, TableEngine
@@ -40,14 +40,14 @@ def resolve(
     data_map: DataMap,
     store: ObjectStore,
     engine: TableEngine | None,
-    decisions: Mapping[Identifier, str],
+    shared_review: str | None = None,
 ) -> list[Identity]:
     """The identity of each subject, in the given order.
 
     1. Links and derived values from rows that name a given user_id: dim_identity, the whole
        identity.link history of the tables, and Bronze (also what is not loaded yet).
     2. Who else used those values: a linked value of several user_ids is *shared* (decided by the
-       map, or by `decisions` where a person did); a derived value on somebody else's own row is
+       map, or by `shared_review` where it leaves them to a person); a derived value on somebody else's own row is
        not harvested.
     """
 
@@ -62,7 +62,7 @@ def resolve(
     sources = [d for d in data_map.datasets if _tells_of_people(d, data_map)]
     _read_own_rows(found, sources, rows)
     users = _read_other_users(found, sources, rows)
-    return [_identity(f, data_map, users=users, decisions=decisions) for f in found]
+    return [_identity(f, data_map, users=users, shared_review=shared_review) for f in found]
 
 
 def _anchors(subject: Subject) -> frozenset[str]:
@@ -114,11 +114,11 @@ def _identity(
     data_map: DataMap,
     *,
     users: Mapping[Identifier, Set[str]],
-    decisions: Mapping[Identifier, str],
+    shared_review: str | None = None,
 ) -> Identity:
     given = frozenset(person.subject.given)
     shared = tuple(
-        Shared(i, len(users[i]), decisions.get(i) or policy)
+        Shared(i, len(users[i]), shared_review or policy if policy == "review" else policy)
         for i in sorted(given | person.linked)
         if len(users.get(i, ())) > 1
         and (policy := data_map.shared.decision(i.kind, users=len(users[i])))

@@ -237,6 +237,8 @@ class TableHead:
     properties: Mapping[str, str]
     columns: Mapping[str, str]
     """Dotted leaf path -> Iceberg type, lists as `name.element`."""
+    field_ids: Mapping[str, int] = field(default_factory=dict)
+    """The same paths -> field ids: a file of an older schema has the column under another name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +249,8 @@ class Reach:
     """Snapshot -> its manifest list, manifests, live data and delete files, statistics files."""
     metadata: frozenset[str] = field(repr=False)
     """The current metadata.json and those of the metadata log."""
+    named: Mapping[int, frozenset[str]] = field(default_factory=dict, repr=False)
+    """Snapshot -> files its manifests still name as deleted, with bounds that may quote them."""
 
 
 class TableEngine(Protocol):
@@ -301,6 +305,23 @@ class TableEngine(Protocol):
         """The snapshot that an earlier attempt of this step left, if any."""
         ...
 
+    def restore(
+        self,
+        table: str,
+        *,
+        back: Mapping[str, str | None],
+        deletes: Iterable[str],
+        run_id: str,
+        step_id: str,
+    ) -> int:
+        """Undo of `replace`: every old file (key) back for its new one (None: it had none), and
+        these position delete files with them, in ONE snapshot.
+
+        CommitConflictError when a new file is not live as it was written; LakeError when an old
+        one is in no snapshot any more.
+        """
+        ...
+
     def flush(self, table: str, *, run_id: str, step_id: str) -> int:
         """One empty commit, so that DELETED entries and their bounds leave the live manifests.
         Returns its id.
@@ -339,3 +360,17 @@ class TableEngine(Protocol):
         CommitConflictError.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """All doors to one lake, each with its own credential. Built by app.wiring."""
+
+    reader: ObjectStore
+    eraser: ObjectStore
+    verifier: ObjectStore
+    purger: Purger
+    engine: TableEngine | None
+    """None when the map names no table."""
+    verify_engine: TableEngine | None
+    """The same tables with the read-only credential, to open files and find metadata."""

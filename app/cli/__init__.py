@@ -1,0 +1,80 @@
+"""The `clearlake` command: parse, call, show. Errors become one line and an exit code.
+
+Exit codes: 0 clean, 2 usage or map, 3 findings, 4 deferred or held, 5 parked, 6 unreachable, 130.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+from rich.console import Console
+
+from app.cli import demo, erase, lake, report
+from app.domain.errors import (
+    AccessDeniedError,
+    CheckFailedError,
+    ClearlakeError,
+    NotVersionedError,
+    ReportInvalidError,
+    StageError,
+    UnsupportedTableError,
+    UsageError,
+)
+
+EXIT_CODES: tuple[tuple[type[ClearlakeError], int], ...] = (
+    (UsageError, 2),
+    (UnsupportedTableError, 2),
+    (CheckFailedError, 3),
+    (ReportInvalidError, 3),
+    (AccessDeniedError, 4),
+    (NotVersionedError, 4),
+    (StageError, 5),
+    (ClearlakeError, 6),
+)
+"""The first class that fits decides."""
+
+app = typer.Typer(
+    name="clearlake",
+    help="Takes a person out of an event lake, and proves it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command("demo")(demo.demo)
+app.command("erase")(erase.erase)
+app.command("check")(erase.check)
+app.add_typer(lake.app, name="lake")
+app.add_typer(report.app, name="report")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The entry point of the console script."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Carry out one command line and return its exit code."""
+    try:
+        code = app(args=arguments, standalone_mode=False)
+    except typer.Exit as stop:
+        return stop.exit_code
+    except (typer.Abort, KeyboardInterrupt):
+        _say("Interrupted. Nothing is lost: the same command again goes on from here.")
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except ClearlakeError as err:
+        _say(f"{err} [{err.code}]")
+        return next(code for kind, code in EXIT_CODES if isinstance(err, kind))
+    except typer.TyperException as err:
+        err.show()
+        return err.exit_code
+    return code if isinstance(code, int) else 0
+
+
+def _say(text: str) -> None:
+    Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(text)

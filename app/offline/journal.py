@@ -1,0 +1,178 @@
+"""The journal of an offline run: one SQLite file, sealed, that says how far everything is.
+
+What it holds is written before the effect it stands for. Not here: what the effects are.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from app.audit.keys import Sealer
+from app.domain.errors import DiskFullError, JournalConflictError
+from app.domain.failpoints import failpoint
+from app.domain.receipts import ObjectWork, TableWork
+from app.domain.runs import ENDED, Stage
+
+T = TypeVar("T")
+_TABLES = """
+create table if not exists fact (name text primary key, value text not null) strict;
+create table if not exists document (name text primary key, sealed blob not null) strict;
+create table if not exists work (
+  dataset text not null, number integer not null, state text not null, sealed blob not null,
+  primary key (dataset, number)) strict;
+"""
+
+
+class StateFolder:
+    """The state folder of an offline run, held by one process at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as err:
+            os.close(self._lock)
+            raise JournalConflictError(
+                f"{path}: another process is at work here. Wait for it, or give another --state."
+            ) from err
+
+    @property
+    def journal_path(self) -> Path:
+        """The journal file; it exists while a run is open."""
+        return self.path / "journal.sqlite"
+
+    @property
+    def spool(self) -> Path:
+        """Where bodies too large for memory wait for their put."""
+        folder = self.path / "spool"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
+
+    def close(self) -> None:
+        """Let another process in."""
+        os.close(self._lock)
+
+
+class Journal:
+    """What a run has done. Every method that writes is one transaction, durable when it returns."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.close(descriptor)
+        self._sql = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._sql.execute("pragma journal_mode = wal")
+        self._sql.execute("pragma synchronous = full")
+        self._sql.executescript(_TABLES)
+        self._sealer: Sealer | None = None
+        self._numbers: dict[tuple[str, str], int] = {}
+
+    def close(self) -> None:
+        """Close the file; what was written stays."""
+        self._sql.close()
+
+    def sealed_by(self, sealer: Sealer) -> None:
+        """Use this run's key from here on."""
+        self._sealer = sealer
+
+    # --- plain facts: ids, stage, times ------------------------------------------------------
+
+    def fact(self, name: str) -> str | None:
+        """A fact that is nobody's secret."""
+        row = self._sql.execute("select value from fact where name = ?", (name,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def put_facts(self, **facts: str) -> None:
+        """Write facts together."""
+        failpoint("journal.before_facts")
+        self._write("insert or replace into fact values (?, ?)", facts.items())
+        failpoint("journal.after_facts")
+
+    @property
+    def stage(self) -> Stage:
+        """How far the run is."""
+        return Stage(self.fact("stage") or Stage.OPEN)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a run has begun here and has not ended."""
+        return self.fact("run_id") is not None and self.stage not in ENDED
+
+    # --- sealed documents and work records -----------------------------------------------------
+
+    def document(self, name: str, type_: type[T]) -> T | None:
+        """A sealed value, or None when it was not written yet."""
+        row = self._sql.execute("select sealed from document where name = ?", (name,)).fetchone()
+        return None if row is None else self._open(f"document/{name}", row[0], type_)
+
+    def put_document(self, name: str, value: Any) -> None:
+        """Seal a value."""
+        failpoint(f"journal.before_{name.partition(':')[0]}")
+        sealed = self._seal(f"document/{name}", value)
+        self._write("insert or replace into document values (?, ?)", [(name, sealed)])
+
+    def works(self, dataset: str) -> list[ObjectWork]:
+        """The objects of a Bronze dataset, in the order they were planned."""
+        found = []
+        rows = self._sql.execute(
+            "select number, sealed from work where dataset = ? order by number", (dataset,)
+        )
+        for number, sealed in rows:
+            work = self._open(f"work/{dataset}/{number}", sealed, ObjectWork)
+            self._numbers[dataset, work.uri] = number
+            found.append(work)
+        return found
+
+    def put_works(self, dataset: str, works: Iterable[ObjectWork]) -> None:
+        """Write the records of objects; a new object gets the next number."""
+        failpoint("journal.before_works")
+        rows = []
+        for work in works:
+            number = self._numbers.setdefault((dataset, work.uri), len(self._numbers))
+            sealed = self._seal(f"work/{dataset}/{number}", work)
+            rows.append((dataset, number, work.state.value, sealed))
+        self._write("insert or replace into work values (?, ?, ?, ?)", rows)
+        failpoint("journal.after_works")
+
+    def table_work(self, dataset: str) -> TableWork | None:
+        """The record of a table."""
+        return self.document(f"table:{dataset}", TableWork)
+
+    def put_table_work(self, dataset: str, work: TableWork) -> None:
+        """Write the record of a table."""
+        self.put_document(f"table:{dataset}", work)
+        failpoint("journal.after_table")
+
+    # --- the file ----------------------------------------------------------------------------
+
+    def _write(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
+        try:
+            self._sql.execute("begin immediate")
+            self._sql.executemany(statement, rows)
+            self._sql.execute("commit")
+        except sqlite3.OperationalError as err:
+            if self._sql.in_transaction:
+                self._sql.execute("rollback")
+            if "full" in str(err):
+                raise DiskFullError(
+                    f"No space left for the journal in {self._path.parent}: make room, then run "
+                    "the same command again."
+                ) from err
+            raise
+
+    def _seal(self, place: str, value: Any) -> bytes:
+        assert self._sealer is not None
+        return self._sealer.seal(msgspec.json.encode(value), aad=place)
+
+    def _open(self, place: str, sealed: bytes, type_: type[T]) -> T:
+        assert self._sealer is not None
+        return msgspec.json.decode(self._sealer.open(sealed, aad=place), type=type_)

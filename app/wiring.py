@@ -1,0 +1,120 @@
+"""Settings -> parts: the only place where parts are built and settings are read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from app.domain.datasets import Catalog, DataMap
+from app.domain.errors import SettingsError
+from app.lake.datamap import read_map
+from app.lake.local import LocalLoader, LocalPurger, LocalStore
+from app.lake.ports import Doors, Loader, TableEngine
+from app.lake.pyiceberg_engine import PyIcebergEngine
+from app.lake.s3 import S3Loader, S3Purger, S3Store
+from app.settings import Settings, read_settings
+
+
+def settings_of(environment: Mapping[str, str] | None = None) -> Settings:
+    """The settings, with failpoints refused in production."""
+    settings = read_settings(environment)
+    if settings.is_production and settings.failpoints:
+        raise SettingsError("CLEARLAKE_FAILPOINTS must not be set where CLEARLAKE_ENV=production.")
+    return settings
+
+
+def data_map_of(path: Path, environment: Mapping[str, str] | None = None) -> DataMap:
+    """The data map of a file, its variables filled in from the environment."""
+    return read_map(path, environment=os.environ if environment is None else environment)
+
+
+def places_of(data_map: DataMap, *, engine: TableEngine | None) -> list[str]:
+    """The URI prefixes the map speaks of: Bronze locations and where its tables lie."""
+    places = [d.location for d in data_map.bronze if d.location]
+    if engine is not None:
+        tables = [d.table for d in data_map.tables if d.table and engine.exists(d.table)]
+        places += [_folder_uri(engine.head(table).location) for table in tables]
+    return places
+
+
+def _folder_uri(location: str) -> str:
+    uri = location if "://" in location else f"file://{location}"
+    return uri if uri.endswith("/") else uri + "/"
+
+
+@contextmanager
+def lake_doors(settings: Settings, data_map: DataMap) -> Iterator[Doors]:
+    """Every door to the lake of a map: S3 when its places are on s3://, else folders."""
+    engine = table_engine(settings, data_map, role="erase")
+    verify_engine = table_engine(settings, data_map, role="verify")
+    places = places_of(data_map, engine=engine)
+    if any(place.startswith("s3://") for place in places):
+        endpoint = data_map.endpoint or settings.s3_endpoint
+        stores = [
+            S3Store(
+                endpoint=endpoint,
+                region=settings.s3_region,
+                access_key=settings.s3_keys(role)[0],
+                secret_key=settings.s3_keys(role)[1],
+            )
+            for role in (None, "erase", "verify")
+        ]
+        purge_access, purge_secret = settings.s3_keys("purge")
+        purger = S3Purger(
+            endpoint=endpoint,
+            region=settings.s3_region,
+            access_key=purge_access,
+            secret_key=purge_secret,
+            prefixes=places,
+            per_hour=settings.purge_per_hour,
+        )
+        try:
+            yield Doors(*stores, purger, engine, verify_engine)
+        finally:
+            for part in (*stores, purger):
+                part.close()
+    else:
+        store = LocalStore(roots=places)
+        yield Doors(store, store, store, LocalPurger(prefixes=places), engine, verify_engine)
+
+
+def table_engine(settings: Settings, data_map: DataMap, *, role: str | None) -> TableEngine | None:
+    """The engine for the map's tables with a role's credential; None when it names no catalog."""
+    if data_map.catalog is None:
+        return None
+    return engine_of(settings, data_map.catalog, endpoint=data_map.endpoint, role=role)
+
+
+def engine_of(
+    settings: Settings, catalog: Catalog, *, endpoint: str | None, role: str | None
+) -> TableEngine:
+    """A PyIceberg engine on a catalog, its files read and written with a role's credential."""
+    access, secret = settings.s3_keys(role)
+    properties = {
+        "s3.endpoint": endpoint or settings.s3_endpoint,
+        "s3.region": settings.s3_region,
+        "s3.access-key-id": access,
+        "s3.secret-access-key": secret,
+    }
+    return PyIcebergEngine(catalog, io_properties={k: v for k, v in properties.items() if v})
+
+
+@contextmanager
+def loader_of(settings: Settings, root: str) -> Iterator[Loader]:
+    """A loader for a lake under `root`, with the plain credential."""
+    if root.startswith("s3://"):
+        access, secret = settings.s3_keys(None)
+        loader = S3Loader(
+            endpoint=settings.s3_endpoint,
+            region=settings.s3_region,
+            access_key=access,
+            secret_key=secret,
+        )
+        try:
+            yield loader
+        finally:
+            loader.close()
+    else:
+        yield LocalLoader()
