@@ -118,3 +118,15 @@ def loader_of(settings: Settings, root: str) -> Iterator[Loader]:
             loader.close()
     else:
         yield LocalLoader()
+
+
+def made_catalog(settings: Settings, root: str) -> Catalog:
+    """The SQL catalog of a lake that is being made under `root`."""
+    if settings.catalog_uri is None:
+        raise SettingsError(
+            "CLEARLAKE_CATALOG_URI: expected the URL of a SQL catalog, such as "
+            "sqlite:////path/catalog.db or postgresql+psycopg://user@host/name."
+        )
+    return Catalog(
+        name="lake", type="sql", uri=settings.catalog_uri.get_secret_value(), warehouse=root
+    )

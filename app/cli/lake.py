@@ -1,4 +1,4 @@
-"""`clearlake lake make` and `clearlake lake stitch`: a lake to try things on, and its identities."""
+"""`clearlake lake make` and `clearlake lake stitch`: a lake to try on, and its identities."""
 
 from __future__ import annotations
 

@@ -39,6 +39,16 @@ _SHARED = ("tombstone", "keep", "review")
 _ROLE_KEYS = ("owner", "owner_when", "linked", "mentions", "derived")
 
 
+def map_text(*, root: str) -> str:
+    """The text of a map for a made lake under `root`; its other variables stay to be filled in."""
+    text = DEFAULT_MAP.read_text(encoding="utf-8").replace("${CLEARLAKE_LAKE_ROOT}", root)
+    if root.startswith("s3://"):
+        return text
+    return "".join(
+        line for line in text.splitlines(keepends=True) if not line.startswith("objects:")
+    )
+
+
 def read_map(path: Path, *, environment: Mapping[str, str]) -> DataMap:
     """Read and validate a map. DataMapError names file, line and what was expected."""
     try:

@@ -17,9 +17,10 @@ import pyarrow.compute as pc
 from app.domain.datasets import Dataset, Roles, Where
 from app.domain.identifiers import Identifier
 from app.domain.policies import matches
-from app.lake.bronze_lines import hit_lines
+from app.lake.codecs import ContentError, blocks, decoded
 from app.lake.jsontext import JsonTextError, leaves
-from app.lake.ports import ObjectStore, TableEngine
+from app.lake.ports import ObjectStore, TableEngine, Version
+from app.lake.tokens import TokenFilter
 
 ValuesAt = Callable[[str], Iterable[str]]
 
@@ -39,7 +40,10 @@ def bronze_rows(
     store: ObjectStore, dataset: Dataset, *, links: Where | None, values: Set[str]
 ) -> Iterator[LinkRow]:
     """Rows of the current versions under the dataset's location that hold one of `values`."""
-    for line in hit_lines(store, dataset, values=values):
+    assert dataset.location is not None
+    token_filter = TokenFilter(values)
+    current = (v for v in store.versions(dataset.location) if v.is_latest and not v.is_marker)
+    for line in (line for v in current for line in _hit_lines(store, v, token_filter)):
         try:
             found = leaves(line)
         except JsonTextError:
@@ -49,6 +53,21 @@ def bronze_rows(
             if leaf.text is not None and not leaf.is_key:
                 at.setdefault(leaf.path, []).append(leaf.text)
         yield _row(dataset.roles, _lookup(at), links=links)
+
+
+def _hit_lines(store: ObjectStore, version: Version, token_filter: TokenFilter) -> Iterator[bytes]:
+    """Lines that may hold one of the filter's values; an unreadable object is not ours to say."""
+    with store.open(version.uri, version_id=version.version_id) as stream:
+        try:
+            for data, start, end in blocks(decoded(stream.read)[1]):
+                past = start
+                for position in token_filter.candidates(memoryview(data)[start:end]).tolist():
+                    at = start + position
+                    if at >= past:
+                        past = data.find(b"\n", at, end) + 1 or end
+                        yield data[data.rfind(b"\n", start, at) + 1 or start : past]
+        except ContentError:
+            return
 
 
 def _lookup(at: Mapping[str, Iterable[str]]) -> ValuesAt:

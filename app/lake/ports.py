@@ -239,6 +239,8 @@ class TableHead:
     """Dotted leaf path -> Iceberg type, lists as `name.element`."""
     field_ids: Mapping[str, int] = field(default_factory=dict)
     """The same paths -> field ids: a file of an older schema has the column under another name."""
+    keys: tuple[str, ...] = ()
+    """Columns that any partition spec of the table is made of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +284,12 @@ class TableEngine(Protocol):
 
     def create(self, path: str) -> BinaryIO:
         """A writer of a new file; durable on close."""
+        ...
+
+    def discard(self, paths: Iterable[str]) -> None:
+        """Take away files that `create` made and no commit has taken up. Gone already is
+        success.
+        """
         ...
 
     def new_data_path(self, table: str, old: DataFile, *, name: str) -> str:

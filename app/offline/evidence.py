@@ -24,7 +24,7 @@ from app.audit.objectlist import (
 from app.audit.reports import run_report, subject_report
 from app.audit.screening import Screen
 from app.audit.signing import write_signed
-from app.domain.datasets import Dataset, DataMap
+from app.domain.datasets import DataMap, Dataset
 from app.domain.findings import Finding, Seen, Verdict, What
 from app.domain.identifiers import Identity
 from app.domain.reports import (
@@ -137,9 +137,7 @@ def _run_facts(
     return RunFacts(
         run_id=run_id,
         subjects=tuple(
-            subject_facts(
-                identities, n, commit=keys.commitments(f"{run_id}.{identity.subject}").of
-            )
+            subject_facts(identities, n, commit=keys.commitments(f"{run_id}.{identity.subject}").of)
             for n, identity in enumerate(identities)
         ),
         datasets=datasets,
@@ -189,16 +187,15 @@ def _versions() -> Mapping[str, str]:
 def _dataset_facts(data_map: DataMap, journal: Journal) -> tuple[DatasetFacts, ...]:
     seeing = journal.document("seeing", Seeing)
     assert seeing is not None
-    found = []
-    for dataset in data_map.bronze:
-        found.append(
-            object_facts(
-                dataset,
-                journal.works(dataset.name),
-                horizon=seeing.horizons[dataset.name],
-                seen=seeing.seen.get(dataset.name, Seen()),
-            )
+    found = [
+        object_facts(
+            dataset,
+            journal.works(dataset.name),
+            horizon=seeing.horizons[dataset.name],
+            seen=seeing.seen.get(dataset.name, Seen()),
         )
+        for dataset in data_map.bronze
+    ]
     for dataset in data_map.tables:
         work = journal.table_work(dataset.name)
         assert work is not None

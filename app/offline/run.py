@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -27,10 +27,9 @@ from app.domain.errors import (
 )
 from app.domain.failpoints import failpoint
 from app.domain.findings import Finding
-from app.domain.identifiers import Identifier, Identity, Subject, Targets
+from app.domain.identifiers import Identity, Subject, Targets
 from app.domain.plans import Plan
-from app.domain.receipts import WorkState
-from app.domain.runs import ENDED, UNDOABLE, Stage
+from app.domain.runs import UNDOABLE, Stage
 from app.lake.identities import resolve
 from app.lake.mapcheck import check_map
 from app.lake.ports import Doors
@@ -282,7 +281,7 @@ class OfflineRun:
         run_id = self._reopen()
         if self._journal.stage not in UNDOABLE:
             raise NotUndoableError(
-                "The point of no return has passed: the old bytes were purged, nothing can be undone."
+                "The point of no return has passed: old bytes are being purged or are gone."
             )
         started = monotonic()
         left = self._acts(run_id).undo()

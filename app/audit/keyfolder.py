@@ -1,0 +1,161 @@
+"""A private folder of key files: made once, read with care, destroyed for good.
+
+Knows names and 32 random bytes a name; what a key is for is app.audit.keys.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.audit.files import naming_os_errors, sync_folder, write_beside
+from app.domain.errors import KeyMissingError, SettingsError, UsageError
+from app.domain.failpoints import failpoint
+
+KEY_BYTES = 32
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
+_MAX_NAME = 120
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFolder:
+    """A folder (0700) with a file (0600) `NAME.key` for each key and an empty `NAME.shredded` for
+    each destroyed one. Many processes may use it at once.
+    """
+
+    folder: Path
+
+    @classmethod
+    def open(cls, folder: Path) -> KeyFolder:
+        """Make the folder or check it, and finish what a crash left half shredded.
+
+        SettingsError, with what to do, when anybody else may look into the folder.
+        """
+        with naming_os_errors(folder):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _require_private(folder, os.stat(folder), right="700")
+        opened = cls(folder)
+        for name in opened._names(".shredded"):
+            opened._destroy(name)
+        return opened
+
+    def ensure(self, name: str) -> None:
+        """Make a key of 256 random bits unless it is there. Of many makers at once one wins, and
+        all have its key. KeyMissingError when it was shredded: the same name never means two keys.
+        """
+        path = self._path(name)
+        if path.exists() and not self._is_shredded(name):
+            return
+        self._require_not_shredded(name)
+        with naming_os_errors(self.folder):
+            new = write_beside(path, secrets.token_bytes(KEY_BYTES))
+            failpoint("keys.before_link")
+            try:
+                # A link is O_EXCL for a whole file: nobody ever reads half a key.
+                os.link(new, path)
+            except FileExistsError:
+                _overwrite(new)
+            finally:
+                new.unlink()
+            failpoint("keys.after_link")
+            sync_folder(self.folder)
+        if self._is_shredded(name):
+            # Shredded between our look and our link: shredding wins.
+            self._destroy(name)
+            self._require_not_shredded(name)
+
+    def read(self, name: str) -> bytes:
+        """The key. KeyMissingError: shredded, or never made. SettingsError: others may read it."""
+        self._require_not_shredded(name)
+        with naming_os_errors(self.folder):
+            try:
+                descriptor = os.open(self._path(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            except FileNotFoundError as err:
+                raise KeyMissingError(f"There is no key {name} in this key store.") from err
+            with os.fdopen(descriptor, "rb") as file:
+                failpoint("keys.opened")
+                _require_private(self._path(name), os.fstat(file.fileno()), right="600")
+                key = file.read(KEY_BYTES + 1)
+        # Again: zeros that a shredder wrote while we read must never be taken for a key.
+        self._require_not_shredded(name)
+        if len(key) != KEY_BYTES:
+            raise SettingsError(f"The file of key {name} is damaged: restore it, or shred the key.")
+        return key
+
+    def shred(self, name: str) -> None:
+        """Destroy a key for good: from the first step on nobody reads it. Twice is a success.
+
+        1. Mark it shredded. 2. Overwrite its bytes, sync. 3. Remove the file, sync the folder.
+        """
+        marker = self._marker(name)
+        with naming_os_errors(self.folder):
+            os.close(os.open(marker, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            sync_folder(self.folder)
+        failpoint("keys.shred_marked")
+        self._destroy(name)
+
+    def numbers(self, kind: str, *, shredded: bool) -> list[int]:
+        """The numbers N of the keys `KIND-N`, lowest first: those that live, or those destroyed."""
+        names = self._names(".shredded" if shredded else ".key")
+        found = [n.removeprefix(f"{kind}-") for n in names if n.startswith(f"{kind}-")]
+        return sorted(
+            int(n)
+            for n in found
+            if n.isdecimal() and (shredded or not self._is_shredded(f"{kind}-{n}"))
+        )
+
+    def _destroy(self, name: str) -> None:
+        path = self._path(name)
+        with naming_os_errors(self.folder):
+            try:
+                _overwrite(path)
+                failpoint("keys.shred_overwritten")
+                path.unlink()
+            except FileNotFoundError:
+                return
+            failpoint("keys.shred_removed")
+            sync_folder(self.folder)
+
+    def _names(self, suffix: str) -> list[str]:
+        with naming_os_errors(self.folder):
+            entries = os.listdir(self.folder)
+        names = [e.removesuffix(suffix) for e in entries if e.endswith(suffix)]
+        return sorted(n for n in names if _NAME.fullmatch(n))
+
+    def _path(self, name: str) -> Path:
+        if not _NAME.fullmatch(name) or len(name) > _MAX_NAME:
+            raise UsageError(
+                f"A key's name has 1 to {_MAX_NAME} letters, digits, '-' and '_', with single dots."
+            )
+        return self.folder / f"{name}.key"
+
+    def _marker(self, name: str) -> Path:
+        return self._path(name).with_name(f"{name}.shredded")
+
+    def _is_shredded(self, name: str) -> bool:
+        return self._marker(name).exists()
+
+    def _require_not_shredded(self, name: str) -> None:
+        if self._is_shredded(name):
+            raise KeyMissingError(f"Key {name} was shredded.")
+
+
+def _overwrite(path: Path) -> None:
+    """Zeros over the bytes in place: every hard link and open descriptor sees them."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.pwrite(descriptor, bytes(max(KEY_BYTES, os.fstat(descriptor).st_size)), 0)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _require_private(path: Path, status: os.stat_result, *, right: str) -> None:
+    if status.st_uid != os.geteuid():
+        raise SettingsError(f"{path} belongs to another user: give it to the user that runs this.")
+    if stat.S_IMODE(status.st_mode) & 0o077:
+        raise SettingsError(f"{path} is open to other users: chmod {right} {path}")

@@ -1,0 +1,190 @@
+"""What is searched for, and the matching rule: fast over bytes (where to look), exact over text
+(what is there). Reads only; the verifier's own, shared with no eraser.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import ahocorasick_rs as ac
+import numpy as np
+import numpy.typing as npt
+
+from app.domain.identifiers import TOKEN_CHARACTERS, Targets
+from app.lake.verify.text import Decoded, percent_decoded, utf8
+
+_TOKEN_RUN = re.compile(r"[A-Za-z0-9_-]+")
+_TOKEN_SET = frozenset(TOKEN_CHARACTERS)
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_SUB_BLOCK = 1 << 18
+_SMALL_RUN = 2_000
+"""Up to so many values a full table (DFA) fits the cache, and is half as fast again."""
+_HASH_DIGITS = 16
+MIN_BOUND = 12
+"""A cut value shorter than this points at too many people to be told from a neighbour's."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Hit:
+    """A value of the run at raw bytes [start, end)."""
+
+    start: int
+    end: int
+    value: str = field(repr=False)
+
+
+class Needles:
+    """The values of a run, ready to be searched for."""
+
+    def __init__(self, targets: Targets) -> None:
+        self.targets = targets
+        self.values = frozenset(targets.by_value)
+        odd = sorted(v for v in self.values if not _TOKEN_SET.issuperset(v))
+        self._odd = odd
+        self._odd_search = ac.AhoCorasick(odd) if odd else None
+        self._with_percent = frozenset(v for v in odd if "%" in v)
+        self._folded = frozenset(v.lower() for v in self.values)
+        self._hashes = frozenset(h for v in self.values for h in _hashes(v))
+        patterns = {v.encode().lower() for v in self.values}
+        patterns |= {h[:_HASH_DIGITS].encode() for h in self._hashes}
+        small = len(self.values) <= _SMALL_RUN
+        self._search = ac.BytesAhoCorasick(
+            sorted(patterns), implementation=ac.Implementation.DFA if small else None
+        )
+        characters = _TOKEN_SET.union(*self.values)
+        self._hex = _hex_table(characters)
+        self._any_unicode_escape = any(ord(c) > 0xFF for c in characters)
+        self._any_backslash = bool(characters & set('"\\/'))
+        self._cut: dict[int, frozenset[str]] = {}
+
+    def suspects(self, block: bytes) -> npt.NDArray[np.int64]:
+        """Where a value may stand, sorted byte positions: every raw occurrence in any case (first
+        and last byte), every occurrence of the start of a plain hash, and every escape that could
+        hide a character.
+        """
+        found = self._search.find_matches_as_indexes(block.lower())
+        parts = [self._escapes(block)]
+        if found:
+            ends = np.array(found, dtype=np.int64)
+            parts += [ends[:, 1], ends[:, 2] - 1]
+        return np.unique(np.concatenate(parts))
+
+    def _escapes(self, block: bytes) -> npt.NDArray[np.int64]:
+        whole = np.frombuffer(block, dtype=np.uint8)
+        parts: list[npt.NDArray[np.int64]] = [np.empty(0, dtype=np.int64)]
+        for start in range(0, len(whole), _SUB_BLOCK):
+            part = whole[start : start + _SUB_BLOCK]
+            for at, digits in (
+                (np.flatnonzero(part == 0x25) + start, 1),
+                (np.flatnonzero(part == 0x5C) + start, 4),
+            ):
+                if len(at):
+                    parts.append(self._telling(whole, at, digits))
+        return np.concatenate(parts)
+
+    def _telling(
+        self, whole: npt.NDArray[np.uint8], at: npt.NDArray[np.int64], digits: int
+    ) -> npt.NDArray[np.int64]:
+        """Those escapes that decode to a character of a value."""
+        if digits == 4 and self._any_backslash:
+            return at
+        at = at[at < len(whole) - digits - 1]
+        if digits == 4:
+            at = at[whole[at + 1] == 0x75]
+            if self._any_unicode_escape:
+                return at
+            at = at[(whole[at + 2] == 0x30) & (whole[at + 3] == 0x30)]
+        pairs = whole[at + digits].astype(np.int64) * 256 + whole[at + digits + 1]
+        return at[self._hex[pairs]]
+
+    def hits(self, decoded: Decoded) -> list[Hit]:
+        """The values in a text by the rule: percent-decoded, neighbours not in [A-Za-z0-9_-]; where
+        two overlap the leftmost, then the longest. A value with a % in it counts undecoded too.
+        """
+        view = percent_decoded(decoded)
+        found = list(self._in(view))
+        if self._with_percent and view is not decoded:
+            found += [h for h in self._in(decoded) if h.value in self._with_percent]
+        if len(found) < 2:
+            return found
+        found.sort(key=lambda h: (h.start, -h.end))
+        kept: list[Hit] = []
+        for hit in found:
+            if not kept or hit.start >= kept[-1].end:
+                kept.append(hit)
+        return kept
+
+    def _in(self, view: Decoded) -> Iterator[Hit]:
+        for run in _TOKEN_RUN.finditer(view.text):
+            if run.group() in self.values:
+                yield Hit(view.starts[run.start()], view.ends[run.end() - 1], run.group())
+        if self._odd_search is not None:
+            yield from self._odd_in(view)
+
+    def _odd_in(self, view: Decoded) -> Iterator[Hit]:
+        assert self._odd_search is not None
+        text = view.text
+        plain = _SURROGATES.sub("\ufffd", text)
+        for index, start, end in self._odd_search.find_matches_as_indexes(plain, overlapping=True):
+            if (start and text[start - 1] in _TOKEN_SET) or text[end : end + 1] in _TOKEN_SET:
+                continue
+            yield Hit(view.starts[start], view.ends[end - 1], self._odd[index])
+
+    def in_text(self, text: str) -> list[str]:
+        """The values in a text that is no bytes of a file: a key, a tag, a header."""
+        return [h.value for h in self.hits(utf8(text.encode("utf-8", "surrogatepass")))]
+
+    def notes(self, text: str) -> int:
+        """How often a value stands in another case, or as its plain hash."""
+        runs = _TOKEN_RUN.findall(text)
+        return sum(
+            1
+            for run in runs
+            if run not in self.values
+            and (run.lower() in self._folded or run.lower() in self._hashes)
+        )
+
+    def cut_from(self, bound: str) -> bool:
+        """Whether a bound is the beginning of a value, or that beginning counted up."""
+        size = len(bound)
+        if size < MIN_BOUND:
+            return False
+        if size not in self._cut:
+            starts = {v[:size] for v in self.values if len(v) > size}
+            self._cut[size] = frozenset(starts | {counted_up(s) for s in starts})
+        return bound in self._cut[size]
+
+    def subject_of(self, value: str) -> int:
+        """The subject a value is counted for."""
+        return self.targets.subject_of(value)
+
+    def first_subject(self, values: Iterable[str]) -> int | None:
+        """The first subject of some values."""
+        return min((self.subject_of(v) for v in values), default=None)
+
+
+def counted_up(text: str) -> str:
+    """The smallest text of this length after every text that begins so: an upper bound, cut."""
+    return text[:-1] + chr(ord(text[-1]) + 1)
+
+
+def _hashes(value: str) -> Iterator[str]:
+    raw = value.encode()
+    yield hashlib.md5(raw, usedforsecurity=False).hexdigest()
+    yield hashlib.sha1(raw, usedforsecurity=False).hexdigest()
+    yield hashlib.sha256(raw).hexdigest()
+
+
+def _hex_table(characters: Iterable[str]) -> npt.NDArray[np.bool_]:
+    """For two bytes (first * 256 + second): are they the hex of a byte of one of the characters?"""
+    wanted = {byte for c in characters for byte in c.encode("utf-8")}
+    wanted |= {ord(c) for c in characters if ord(c) <= 0xFF}
+    table = np.zeros(65536, dtype=np.bool_)
+    for byte in wanted:
+        for high in {f"{byte:02x}"[0], f"{byte:02X}"[0]}:
+            for low in {f"{byte:02x}"[1], f"{byte:02X}"[1]}:
+                table[ord(high) * 256 + ord(low)] = True
+    return table

