@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from contextlib import closing as closing_at_end
 from pathlib import Path
 
 from app.domain.datasets import Catalog, DataMap
@@ -50,34 +51,32 @@ def lake_doors(settings: Settings, data_map: DataMap) -> Iterator[Doors]:
     engine = table_engine(settings, data_map, role="erase")
     verify_engine = table_engine(settings, data_map, role="verify")
     places = places_of(data_map, engine=engine)
-    if any(place.startswith("s3://") for place in places):
-        endpoint = data_map.endpoint or settings.s3_endpoint
-        stores = [
-            S3Store(
-                endpoint=endpoint,
-                region=settings.s3_region,
-                access_key=settings.s3_keys(role)[0],
-                secret_key=settings.s3_keys(role)[1],
-            )
+    with ExitStack() as closing:
+        if not any(place.startswith("s3://") for place in places):
+            store = LocalStore(places)
+            yield Doors(store, store, store, LocalPurger(places), engine, verify_engine)
+            return
+        reader, eraser, verifier = (
+            closing.enter_context(closing_at_end(_s3_store(settings, data_map, role=role)))
             for role in (None, "erase", "verify")
-        ]
-        purge_access, purge_secret = settings.s3_keys("purge")
+        )
+        access, secret = settings.s3_keys("purge")
         purger = S3Purger(
-            endpoint=endpoint,
-            region=settings.s3_region,
-            access_key=purge_access,
-            secret_key=purge_secret,
+            data_map.endpoint or settings.s3_endpoint,
+            settings.s3_region,
+            access,
+            secret,
             prefixes=places,
             per_hour=settings.purge_per_hour,
         )
-        try:
-            yield Doors(*stores, purger, engine, verify_engine)
-        finally:
-            for part in (*stores, purger):
-                part.close()
-    else:
-        store = LocalStore(roots=places)
-        yield Doors(store, store, store, LocalPurger(prefixes=places), engine, verify_engine)
+        closing.callback(purger.close)
+        yield Doors(reader, eraser, verifier, purger, engine, verify_engine)
+
+
+def _s3_store(settings: Settings, data_map: DataMap, *, role: str | None) -> S3Store:
+    access, secret = settings.s3_keys(role)
+    endpoint = data_map.endpoint or settings.s3_endpoint
+    return S3Store(endpoint, settings.s3_region, access, secret)
 
 
 def table_engine(settings: Settings, data_map: DataMap, *, role: str | None) -> TableEngine | None:
@@ -106,12 +105,7 @@ def loader_of(settings: Settings, root: str) -> Iterator[Loader]:
     """A loader for a lake under `root`, with the plain credential."""
     if root.startswith("s3://"):
         access, secret = settings.s3_keys(None)
-        loader = S3Loader(
-            endpoint=settings.s3_endpoint,
-            region=settings.s3_region,
-            access_key=access,
-            secret_key=secret,
-        )
+        loader = S3Loader(settings.s3_endpoint, settings.s3_region, access, secret)
         try:
             yield loader
         finally:

@@ -71,8 +71,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         _say(f"{err} [{err.code}]")
         return next(code for kind, code in EXIT_CODES if isinstance(err, kind))
     except typer.TyperException as err:
-        err.show()
-        return err.exit_code
+        _say(err.format_message())
+        return 2
     return code if isinstance(code, int) else 0
 
 

@@ -12,14 +12,15 @@ from app import demo as the_demo
 from app.cli.display import OUT, print_json, progress, table
 from app.cli.erase import exit_code, show_findings, show_rows
 
+SIZE = the_demo.Size()
 STAGES = ("servers", "lake", "resolve", "erase", "check", "purge", "verify", "report")
 
 
 def demo(
-    events: Annotated[int, typer.Option(min=1000)] = the_demo.Size.events,
-    users: Annotated[int, typer.Option(min=10)] = the_demo.Size.users,
-    days: Annotated[int, typer.Option(min=1, max=366)] = the_demo.Size.days,
-    seed: Annotated[int, typer.Option()] = the_demo.Size.seed,
+    events: Annotated[int, typer.Option(min=1000)] = SIZE.events,
+    users: Annotated[int, typer.Option(min=10)] = SIZE.users,
+    days: Annotated[int, typer.Option(min=1, max=366)] = SIZE.days,
+    seed: Annotated[int, typer.Option()] = SIZE.seed,
     subjects: Annotated[int, typer.Option(min=1, help="How many people leave.")] = 5,
     state: Annotated[Path, typer.Option(help="Folder of the demo; made anew each time.")] = Path(
         "clearlake-demo"

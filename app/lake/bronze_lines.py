@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from app.domain.policies import Decision, Fate, decide, is_kept, matches
 from app.domain.receipts import Counts, Place, Share
 from app.lake.codecs import Block
 from app.lake.jsontext import Edited, Editor, JsonTextError, Leaf, leaves
-from app.lake.tokens import SUB_BLOCK, TokenFilter
+from app.lake.tokens import Finder, TokenFilter
 from app.lake.tombstones import Tombstones, row_owner
 
 BOM = b"\xef\xbb\xbf"
@@ -35,6 +36,8 @@ class Rule:
     filter: TokenFilter
     unparsable: str
     declared: frozenset[str]
+    asked: frozenset[str]
+    """Paths whose values decide: owners and conditions."""
 
     @classmethod
     def of(
@@ -48,7 +51,15 @@ class Rule:
             filter=TokenFilter(targets.by_value),
             unparsable=unparsable,
             declared=dataset.roles.declared,
+            asked=_asked(dataset),
         )
+
+
+def _asked(dataset: Dataset) -> frozenset[str]:
+    roles = dataset.roles
+    wheres = [when.where for when in roles.owner_when] + [k.where for k in dataset.keep_when]
+    paths = {*roles.owner, *(path for where in wheres for path, _ in where.all_of)}
+    return frozenset(paths.union(*(when.columns for when in roles.owner_when)))
 
 
 @dataclass(slots=True)
@@ -97,6 +108,7 @@ class Tally:
 
 
 Piece = bytes | memoryview
+_Offsets = np.ndarray[Any, np.dtype[np.int64]]
 
 
 def rewritten(blocks: Iterable[Block], *, rule: Rule, tally: Tally) -> Iterator[list[Piece]]:
@@ -108,19 +120,18 @@ def rewritten(blocks: Iterable[Block], *, rule: Rule, tally: Tally) -> Iterator[
 def _block(block: Block, *, rule: Rule, tally: Tally) -> list[Piece]:
     data, begin, end = block
     view = memoryview(data)
-    newlines = _newlines(view[begin:end])
-    tally.before += _filled(data, block, newlines=newlines)
+    newlines = _newlines(block)
+    tally.before += _filled(block, newlines)
     pieces: list[Piece] = []
     taken = past = begin
-    for position in rule.filter.candidates(view[begin:end]).tolist():
-        at = begin + position
+    for at in rule.filter.candidates(data, begin, end).tolist():
         if at < past:
             continue
         start = data.rfind(b"\n", past, at) + 1 or past
         stop = data.find(b"\n", at, end) + 1 or end
         past = stop
         line = data[start:stop]
-        number = int(np.searchsorted(newlines, start - begin)) + tally.lines + 1
+        number = int(np.searchsorted(newlines, start)) + tally.lines + 1
         place = Place(number, tally.offset + start - begin)
         new = _line(line, place=place, rule=rule, tally=tally)
         if new is not line:
@@ -132,30 +143,22 @@ def _block(block: Block, *, rule: Rule, tally: Tally) -> list[Piece]:
     return [p for p in pieces if len(p)]
 
 
-def _newlines(view: memoryview) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Offsets of every newline."""
-    data = np.frombuffer(view, np.uint8)
-    found = [
-        np.flatnonzero(data[start : start + SUB_BLOCK] == ord("\n")) + start
-        for start in range(0, len(data), SUB_BLOCK)
-    ]
+def _newlines(block: Block) -> _Offsets:
+    """Where every newline stands in the data."""
+    found = list(Finder(block.data).each(ord("\n"), block.start, block.end))
     return np.concatenate(found) if found else np.empty(0, np.int64)
 
 
-def _filled(
-    data: bytes, block: Block, *, newlines: np.ndarray[tuple[int], np.dtype[np.int64]]
-) -> int:
+def _filled(block: Block, newlines: _Offsets) -> int:
     """How many lines are not blank."""
-    begin, end = block.start, block.end
-    if begin == end:
-        return 0
-    starts = np.concatenate((np.zeros(1, np.int64), newlines + 1))
-    starts = starts[starts < end - begin]
-    first = np.frombuffer(data, np.uint8)[starts + begin]
+    data, begin, end = block
+    starts = np.concatenate((np.array([begin], np.int64), newlines + 1))
+    starts = starts[starts < end]
+    first = np.frombuffer(data, np.uint8).take(starts)
     # A blank line begins with white space (or is the byte-order mark alone); few lines do.
     doubtful = starts[(first <= ord(" ")) | (first == BOM[0])]
     blank = 0
-    for start in (doubtful + begin).tolist():
+    for start in doubtful.tolist():
         stop = data.find(b"\n", start, end) + 1 or end
         blank += not data[start:stop].removeprefix(BOM).strip()
     return len(starts) - blank
@@ -170,7 +173,7 @@ def _line(line: bytes, *, place: Place, rule: Rule, tally: Tally) -> bytes:
         found = leaves(content)
     except JsonTextError:
         return _broken(line, mark, place=place, rule=rule, tally=tally)
-    values = _Values(found)
+    values = _Values(found, rule.asked)
     owners = owners_of(rule.dataset, values)
     kept = is_kept(rule.dataset, values.at)
     decision = decide(owners, targets=rule.targets, dataset=rule.dataset, kept=kept)
@@ -223,14 +226,14 @@ def _broken(line: bytes, mark: bytes, *, place: Place, rule: Rule, tally: Tally)
 
 
 class _Values:
-    """The scalar values of a line by path; a key that stands twice has both."""
+    """The scalar values of a line at the paths that decide; a key that stands twice has both."""
 
     __slots__ = ("_by_path",)
 
-    def __init__(self, found: Iterable[Leaf]) -> None:
+    def __init__(self, found: Iterable[Leaf], asked: Set[str]) -> None:
         self._by_path: dict[str, list[str]] = {}
         for leaf in found:
-            if leaf.text is not None and not leaf.is_key:
+            if leaf.path in asked and leaf.text is not None and not leaf.is_key:
                 self._by_path.setdefault(leaf.path, []).append(leaf.text)
 
     def at(self, path: str) -> list[str]:

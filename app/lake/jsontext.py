@@ -101,8 +101,8 @@ def leaves(raw: bytes) -> list[Leaf]:
             if is_object:
                 start, end = match.span(1)
                 key = _text(raw[start + 1 : end - 1])
-                path = _joined(path, key)
-                found.append(Leaf(path, start, end, key, is_string=True, is_key=True))
+                path = _joined(path, key) if path else key
+                found.append(Leaf(path, start, end, key, True, True))
         if kind == _OPENED:
             is_object = raw[at - 1] == _BRACE
             closed = (_CLOSE_OBJECT if is_object else _CLOSE_ARRAY).match(raw, at)
@@ -113,9 +113,12 @@ def leaves(raw: bytes) -> list[Leaf]:
             at = closed.end()
         else:
             found.append(_scalar(raw, path, match))
-        at = _after(raw, at, inside)
-        if not inside:
-            return found
+        if inside and raw[at : at + 1] == b",":
+            at += 1
+        else:
+            at = _after(raw, at, inside)
+            if not inside:
+                return found
         match = (_MEMBER if inside[-1][0] else _ITEM).match(raw, at)
     raise JsonTextError(f"Not JSON after byte {at} of the line.")
 
@@ -124,7 +127,7 @@ def _joined(path: str, key: str) -> str:
     # Paths stop growing well beyond any declared one: a hostile depth must not square the memory.
     if len(path) > _LONGEST_PATH:
         return path
-    return f"{path}.{key}" if path else key
+    return f"{path}.{key}"
 
 
 def _scalar(raw: bytes, path: str, match: re.Match[bytes]) -> Leaf:
@@ -132,9 +135,9 @@ def _scalar(raw: bytes, path: str, match: re.Match[bytes]) -> Leaf:
     start, end = match.span(kind)
     if kind == _STRING_GROUP:
         text = _text(raw[start + 1 : end - 1])
-        return Leaf(path, start, end, text, is_string=True, is_key=False)
+        return Leaf(path, start, end, text, True, False)
     number = raw[start:end].decode("ascii") if kind == _NUMBER_GROUP else None
-    return Leaf(path, start, end, number, is_string=False, is_key=False)
+    return Leaf(path, start, end, number, False, False)
 
 
 def _after(raw: bytes, at: int, inside: list[tuple[bool, str]]) -> int:

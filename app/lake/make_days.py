@@ -208,7 +208,7 @@ def _counts(rng: np.random.Generator, people: People, *, day: int, quota: int) -
     counts = np.minimum(counts + rng.multinomial(missing, people.activity), _MAX_SESSIONS)
     while (missing := wanted - int(counts.sum())) > 0:
         counts[np.argsort(counts, kind="stable")[:missing]] += 1
-    return counts
+    return np.asarray(counts)
 
 
 def _times(rng: np.random.Generator, *, rank: Ints, of: Ints, length: Ints) -> tuple[Ints, Ints]:
@@ -284,8 +284,8 @@ def _trade(
         user = int(sessions.actor[number])
         if user in waiting:
             free.setdefault(user, []).append((int(at[number]), int(number)))
-    for number, (what, order) in orders.settle(sessions=free).items():
-        sessions.about[number], sessions.order[number] = what, order
+    for session, (what, order) in orders.settle(sessions=free).items():
+        sessions.about[session], sessions.order[session] = what, order
 
 
 def _events(rng: np.random.Generator, people: People, past: Past, *, sessions: Sessions) -> Events:
@@ -328,7 +328,7 @@ def _moments(rng: np.random.Generator, sessions: Sessions, *, session: Ints) -> 
     last = np.cumsum(sessions.length) - 1
     first = last - sessions.length + 1
     within = (gone - gone[first][session]) / (gone[last] - gone[first])[session]
-    return sessions.start[session] + (within * sessions.lasts[session]).astype(np.int64)
+    return np.asarray(sessions.start[session] + (within * sessions.lasts[session]).astype(np.int64))
 
 
 def _shown(

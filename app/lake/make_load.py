@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime
+from itertools import pairwise
 from types import TracebackType
 from typing import Self
 
@@ -24,15 +25,15 @@ from app.lake.make_tables import EVENTS, PARTITION_BY, SCHEMAS
 from app.lake.ports import GOVERNANCE, Loader, TableEngine
 from app.lake.table_settings import table_properties
 
-Progress = Callable[[str, int, int], None]
-"""Part (bronze, silver), events done, events in all. Called from the calling thread only."""
+Progress = Callable[[str, str, int, int], None]
+"""`make`, layer, events done, events in all. Called from the calling thread only."""
 
 HOUR_MS = 3_600_000
 _OBJECT_EVENTS = 50_000
-_STRETCH_EVENTS = 120_000
+_STRETCH_EVENTS = 60_000
 _UPLOADERS = 4
-_OBJECTS_AHEAD = 12
-_APPENDS_AHEAD = 2
+_OBJECTS_AHEAD = 8
+_APPENDS_AHEAD = 1
 _SUFFIX = {Codec.NONE: "", Codec.GZ: ".gz", Codec.ZST: ".zst"}
 
 
@@ -52,14 +53,19 @@ def cut(ms: Ints) -> Iterator[list[Part]]:
     stretch: list[Part] = []
     bounds = np.searchsorted(ms, np.arange(25) * HOUR_MS).tolist()
     for hour in range(24):
-        for number, first in enumerate(range(bounds[hour], bounds[hour + 1], _OBJECT_EVENTS)):
-            end = min(first + _OBJECT_EVENTS, bounds[hour + 1])
+        for number, (first, end) in enumerate(_evenly(bounds[hour], bounds[hour + 1])):
             stretch.append(Part(hour, number, first, end))
             if end - stretch[0].first >= _STRETCH_EVENTS:
                 yield stretch
                 stretch = []
     if stretch:
         yield stretch
+
+
+def _evenly(first: int, end: int) -> Iterator[tuple[int, int]]:
+    pieces = -(-(end - first) // _OBJECT_EVENTS)
+    bounds = [first + (end - first) * n // pieces for n in range(pieces)] if pieces else []
+    return pairwise([*bounds, end])
 
 
 class Loading:
@@ -92,6 +98,7 @@ class Loading:
         self._appender = ThreadPoolExecutor(1, "append")
         self._objects: deque[tuple[int, Future[tuple[int, float]]]] = deque()
         self._appends: deque[tuple[int, Future[float]]] = deque()
+        self._waiting: dict[str, list[pa.Table]] = defaultdict(list)
         self._done: dict[str, int] = defaultdict(int)
         self._busy: dict[str, float] = defaultdict(float)
         self.objects = 0
@@ -109,8 +116,8 @@ class Loading:
         self, kind: type[BaseException] | None, err: BaseException | None, tb: TracebackType | None
     ) -> None:
         try:
-            while err is None and (self._objects or self._appends):
-                self._await_object() if self._objects else self._await_append()
+            if err is None:
+                self._finish()
         finally:
             self._uploaders.shutdown(cancel_futures=True)
             self._appender.shutdown(cancel_futures=True)
@@ -135,10 +142,24 @@ class Loading:
             self._await_object()
 
     def append(self, table: str, rows: pa.Table) -> None:
-        """Add rows in one commit. Appends happen one after the other."""
+        """Add rows. Small days wait for one another: a commit costs more than its rows."""
+        self._waiting[table].append(rows)
+        if sum(waiting.num_rows for waiting in self._waiting[table]) >= _STRETCH_EVENTS:
+            self._append_waiting(table)
+
+    def _append_waiting(self, table: str) -> None:
+        rows = pa.concat_tables(self._waiting.pop(table))
         events = rows.num_rows if table == EVENTS else 0
         self._appends.append((events, self._appender.submit(self._add, table, rows)))
         if len(self._appends) > _APPENDS_AHEAD:
+            self._await_append()
+
+    def _finish(self) -> None:
+        for table in list(self._waiting):
+            self._append_waiting(table)
+        while self._objects:
+            self._await_object()
+        while self._appends:
             self._await_append()
 
     def _await_object(self) -> None:
@@ -156,7 +177,7 @@ class Loading:
         self._busy[part] += seconds
         self._done[part] += events
         if self._progress is not None and events:
-            self._progress(part, self._done[part], self._events)
+            self._progress("make", part, self._done[part], self._events)
 
     def _load(self, uri: str, lines: pa.Array) -> tuple[int, float]:
         began = self._clock()

@@ -79,10 +79,10 @@ class Orders:
         for name, values in columns.items():
             setattr(self, name, np.concatenate([getattr(self, name), values]))
         fate = rng.random(n)
-        disputed = paid & ((fate < 0.06) | (user == DISPUTED))
-        refunded = paid & ~disputed & (fate < 0.12)
+        disputed = paid & ((fate < 0.08) | (user == DISPUTED))
+        refunded = paid & ~disputed & (fate < 0.16)
         for i in np.flatnonzero(disputed | refunded):
-            what = DISPUTE if disputed[i] else (REFUND if fate[i] < 0.11 else REFUND_FAILED)
+            what = DISPUTE if disputed[i] else (REFUND if numbers[i] % 3 else REFUND_FAILED)
             self.due.append(Due(int(numbers[i]), int(user[i]), int(starts[i]), what))
         return numbers
 

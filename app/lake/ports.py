@@ -288,7 +288,7 @@ class TableEngine(Protocol):
 
     def discard(self, paths: Iterable[str]) -> None:
         """Take away files that `create` made and no commit has taken up. Gone already is
-        success.
+        success; where only a purger can remove bytes, they are left to it.
         """
         ...
 
@@ -305,7 +305,8 @@ class TableEngine(Protocol):
         CommitConflictError and nothing is changed. Delete files that only the old files need go
         too. The snapshot's summary carries `clearlake.run-id` and `clearlake.step`.
         UnreachableError: the outcome is unknown, look with `find_commit`. A failed commit MUST
-        leave no manifest or list of its own behind.
+        leave no manifest or list of its own behind; where only a purger can remove bytes, their
+        names MUST carry the run's id.
         """
         ...
 

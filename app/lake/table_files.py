@@ -98,6 +98,19 @@ class ParquetData:
                 return True
         return False
 
+    def would_change(self) -> bool:
+        """Whether the rule changes anything here: exact, where `holds` may say too much."""
+        if self.renamed:
+            return True
+        for number in range(self._parquet.num_row_groups):
+            table = self._parquet.read_row_group(number)
+            group = RowGroup(table, rule=self._rule, columns=self._columns)
+            hits = group.hits()
+            nothing = np.zeros(table.num_rows, np.bool_)
+            if hits.any() and group.edit(hits, hidden=nothing).counts.hit:
+                return True
+        return False
+
     def _metadata_holds(self) -> bool:
         pairs = (self._schema.metadata or {}).items()
         return any(text_holds(part, editor=self._rule.editor) for pair in pairs for part in pair)
@@ -110,7 +123,7 @@ class ParquetData:
     @property
     def renamed(self) -> bool:
         """Whether the file's own metadata must change."""
-        return bool(self._new_schema().metadata != self._schema.metadata)
+        return bool((self._new_schema().metadata or {}) != (self._schema.metadata or {}))
 
     def rewrite(self, sink: _Digest) -> Counts:
         """Write the file without the targets; its counts. `sink` stays untouched when no row is
@@ -128,12 +141,20 @@ class ParquetData:
             counts += edited.counts
             if edited.table.num_rows:
                 if writer is None:
-                    writer = pq.ParquetWriter(sink, self._new_schema(), **self._options())
+                    writer = self._writer(sink)
                 rows = edited.table.replace_schema_metadata(self._new_schema().metadata)
                 writer.write_table(rows, row_group_size=max(rows.num_rows, 1))
         if writer is not None:
             writer.close()
         return counts
+
+    def _writer(self, sink: _Digest) -> pq.ParquetWriter:
+        """A writer as the file's own was, as far as the file tells."""
+        schema, options = self._new_schema(), self._options()
+        writer = pq.ParquetWriter(sink, schema, **options)
+        if schema.metadata and not options["store_schema"]:
+            writer.add_key_value_metadata(schema.metadata)
+        return writer
 
     def _new_schema(self) -> pa.Schema:
         """The file's schema; free text in its metadata without the targets."""
@@ -235,6 +256,11 @@ class FileEraser:
         """Whether the file may hold a target, in a hidden row too."""
         with closing(self.engine.open(file.path)) as source:
             return self._data(source, file).holds()
+
+    def would_change(self, file: DataFile) -> bool:
+        """Whether the rule changes anything in the file, hidden rows among the others."""
+        with closing(self.engine.open(file.path)) as source:
+            return self._data(source, file).would_change()
 
     def rewrite(self, work: FileWork, *, file: DataFile) -> FileWork:
         """Write A' at `work.new_path`: WRITTEN, with new_path None when no row is left; CLEAN when

@@ -135,8 +135,7 @@ class _Run:
             if not hit:
                 work = self._flush(work)
             elif work.rounds >= MAX_ROUNDS:
-                reason = f"The person's rows kept coming: {MAX_ROUNDS} rounds did not suffice."
-                return self._end(work, WorkState.PARKED, head=head, reason=reason)
+                return self._gave_up(work)
             else:
                 work = self._round(work, files=files, hit=hit, head=head)
                 if self.stop():
@@ -150,11 +149,15 @@ class _Run:
             )
         return head
 
-    def _end(
-        self, work: TableWork, state: WorkState, *, head: TableHead, reason: str | None = None
-    ) -> TableWork:
+    def _end(self, work: TableWork, state: WorkState, *, head: TableHead) -> TableWork:
         """H: everything reachable at this head was looked at."""
-        work = replace(work, state=state, horizon=head.snapshot_id, reason=reason)
+        work = replace(work, state=state, horizon=head.snapshot_id, reason=None)
+        self.record(work)
+        return work
+
+    def _gave_up(self, work: TableWork) -> TableWork:
+        reason = f"The person's rows kept coming: {MAX_ROUNDS} rounds did not suffice."
+        work = replace(work, state=WorkState.PARKED, reason=reason)
         self.record(work)
         return work
 
@@ -202,7 +205,7 @@ class _Run:
     ) -> TableWork:
         """D2-D4 for the hit files of this head."""
         work = replace(work, state=WorkState.READY, rounds=work.rounds + 1)
-        ready = [self._ready(files[path], work=work) for path in sorted(hit)]
+        ready = [self._ready(files[path], work=work, head=head) for path in sorted(hit)]
         work = self._with(work, ready)
         failpoint("tables.planned")
         self.record(work)
@@ -222,11 +225,11 @@ class _Run:
         failpoint("tables.written")
         return self._commit(self._checked(work))
 
-    def _ready(self, file: DataFile, *, work: TableWork) -> FileWork:
+    def _ready(self, file: DataFile, *, work: TableWork, head: TableHead) -> FileWork:
         """The intent. Each round has names of its own: a file that a lost answer may have put
         into the table is never written over.
         """
-        text = f"{self.step_id}\0{work.rounds}\0{file.path}"
+        text = f"{self.step_id}\0{work.rounds}\0{head.snapshot_id}\0{file.path}"
         name = f"{self.run_id}-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
         return FileWork(
             old_path=file.path,

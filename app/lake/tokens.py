@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,8 @@ from ahocorasick_rs import BytesAhoCorasick
 
 from app.domain.identifiers import TOKEN_CHARACTERS
 
-SUB_BLOCK = 1 << 20
-"""Bytes that numpy compares at a time: they stay in the processor's second-level cache."""
+SUB_BLOCK = 1 << 19
+"""Bytes that numpy compares at a time: with the answer they stay in the second-level cache."""
 
 _TOKEN_BYTES = frozenset(TOKEN_CHARACTERS.encode("ascii"))
 _WORD = re.compile("[A-Za-z0-9_-]+")
@@ -23,13 +23,54 @@ _PREFIXED = re.compile("[A-Za-z0-9]{1,8}_[A-Za-z0-9_-]{9,}")
 """Values that the numpy filter takes: a short prefix up to the first `_`, at least 8 bytes more."""
 _MIN_FAST = 12
 _WINDOW = 8
+_FARTHEST = 300
+"""A window ends less than this behind its `_`: no value is longer."""
 _MAX_FAMILIES = 16
+_FEW = 64
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 _Positions = np.ndarray[Any, np.dtype[np.int64]]
 _Bools = np.ndarray[Any, np.dtype[np.bool_]]
 _Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 _Found = tuple[int, int, str]
+
+
+class Finder:
+    """Finds single bytes in a buffer, with one scratch array for all of it."""
+
+    __slots__ = ("_bytes", "_scratch", "data")
+
+    def __init__(self, buffer: bytes | bytearray | memoryview) -> None:
+        self.data: _Bytes = np.frombuffer(memoryview(buffer).cast("B"), np.uint8)
+        self._bytes = buffer if isinstance(buffer, bytes | bytearray) else None
+        self._scratch: _Bools = np.empty(min(SUB_BLOCK, len(self.data)), np.bool_)
+
+    def each(self, byte: int, start: int, stop: int) -> Iterator[_Positions]:
+        """Ascending positions of a byte, in one array or more."""
+        for begin in range(start, stop, SUB_BLOCK):
+            block = self.data[begin : min(begin + SUB_BLOCK, stop)]
+            same = np.equal(block, byte, out=self._scratch[: len(block)])
+            found = np.flatnonzero(same)
+            if len(found):
+                found += begin
+                yield found
+
+    def each_rare(self, byte: int, start: int, stop: int) -> Iterator[_Positions]:
+        """The same, faster where there are few."""
+        if self._bytes is None:
+            yield from self.each(byte, start, stop)
+            return
+        for begin in range(start, stop, SUB_BLOCK):
+            end = min(begin + SUB_BLOCK, stop)
+            few: list[int] = []
+            at = self._bytes.find(byte, begin, end)
+            while at >= 0 and len(few) < _FEW:
+                few.append(at)
+                at = self._bytes.find(byte, at + 1, end)
+            if few:
+                yield np.array(few, np.int64)
+            if at >= 0:
+                yield from self.each(byte, at, end)
 
 
 def leftmost_longest(spans: Iterable[_Found]) -> list[_Found]:
@@ -94,7 +135,7 @@ class TokenFilter:
     `%XX`, `\/`) that decodes to a character an identifier can have, or to `%`.
     """
 
-    __slots__ = ("_escapes", "_families", "_slow")
+    __slots__ = ("_escapes", "_prefixed", "_slow")
 
     def __init__(self, values: Iterable[str]) -> None:
         families: dict[bytes, list[bytes]] = defaultdict(list)
@@ -108,86 +149,91 @@ class TokenFilter:
                 slow.append(value)
         common = sorted(families, key=lambda p: (-len(families[p]), p))
         slow += (v.decode("ascii") for p in common[_MAX_FAMILIES:] for v in families[p])
-        self._families = [_Family(p, families[p]) for p in common[:_MAX_FAMILIES]]
+        self._prefixed = _Prefixed({p: families[p] for p in common[:_MAX_FAMILIES]})
         self._slow = _automaton(slow)
         self._escapes = _Escapes(known)
 
-    def candidates(self, buffer: bytes | bytearray | memoryview) -> _Positions:
-        """Sorted positions. A hit's position is its first byte, an escape's its backslash or
-        `%`.
+    def candidates(
+        self, buffer: bytes | bytearray | memoryview, start: int = 0, stop: int | None = None
+    ) -> _Positions:
+        """Sorted positions in buffer[start:stop]. A hit's position is its first byte, an escape's
+        its backslash or `%`.
         """
-        view = memoryview(buffer).cast("B")
-        data: _Bytes = np.frombuffer(view, np.uint8)
-        found: list[_Positions] = []
-        if self._families and len(data) > _MIN_FAST:
-            found += self._prefixed(view, data)
+        finder = Finder(buffer)
+        stop = len(finder.data) if stop is None else stop
+        found = self._prefixed.positions(finder, start, stop)
         if self._slow is not None:
-            matches = self._slow.find_matches_as_indexes(view, overlapping=True)
-            found.append(np.array([start for _, start, _ in matches], np.int64))
-        found += self._escapes.positions(data)
+            matches = self._slow.find_matches_as_indexes(
+                memoryview(buffer)[start:stop], overlapping=True
+            )
+            found.append(np.array([at + start for _, at, _ in matches], np.int64))
+        found += self._escapes.positions(finder, start, stop)
         if not found:
             return np.empty(0, np.int64)
         return np.unique(np.concatenate(found))
 
-    def _prefixed(self, view: memoryview, data: _Bytes) -> list[_Positions]:
-        words = np.ndarray(
-            shape=(len(data) - _WINDOW + 1,), dtype=np.uint64, buffer=view, strides=(1,)
-        )
-        before = np.zeros(256, np.bool_)
-        before[[family.last for family in self._families]] = True
-        found = []
-        for start in range(0, len(data), SUB_BLOCK):
-            marks = np.flatnonzero(data[start : start + SUB_BLOCK] == ord("_"))
-            if start:
-                marks += start
-            elif len(marks) and marks[0] == 0:
-                marks = marks[1:]
-            last = data[marks - 1]
-            here = before[last]
-            marks, last = marks[here], last[here]
-            for family in self._families:
-                hits = family.hits(view, words, marks[last == family.last])
-                if hits:
-                    found.append(np.array(hits, np.int64))
-        return found
 
+class _Prefixed:
+    """Values with a short prefix up to their first `_`: by a hashed window of 8 bytes first, then
+    exactly.
+    """
 
-class _Family:
-    """Values of one prefix: a hashed window of 8 bytes first, then the exact set."""
+    __slots__ = ("_before", "_kinds", "_offsets", "_shift", "_table")
 
-    __slots__ = ("_lengths", "_offset", "_prefix", "_shift", "_table", "_values", "last")
-
-    def __init__(self, prefix: bytes, values: list[bytes]) -> None:
-        self.last = prefix[-2]
-        self._prefix = prefix
-        self._values = frozenset(values)
-        self._lengths = sorted({len(v) for v in values})
-        # The last window that every value has: the front of an id is often a time, alike for many.
-        self._offset = self._lengths[0] - len(prefix) - _WINDOW + 1
-        at = len(prefix) + self._offset - 1
-        windows = [int.from_bytes(v[at : at + _WINDOW], "little") for v in values]
-        bits = min(26, max(16, (len(values) * 64).bit_length()))
+    def __init__(self, families: Mapping[bytes, list[bytes]]) -> None:
+        self._before: _Bools = np.zeros(256, np.bool_)
+        self._offsets = np.zeros(256, np.int64)
+        self._kinds: dict[int, list[tuple[bytes, list[int], frozenset[bytes]]]] = defaultdict(list)
+        count = sum(map(len, families.values()))
+        bits = min(26, max(16, (count * 64).bit_length()))
         self._shift = np.uint64(64 - bits)
         self._table: _Bools = np.zeros(1 << bits, np.bool_)
-        self._table[(np.array(windows, np.uint64) * _MULTIPLIER) >> self._shift] = True
+        for prefix, values in families.items():
+            lengths = sorted({len(v) for v in values})
+            self._kinds[prefix[-2]].append((prefix, lengths, frozenset(values)))
+        for last, kinds in self._kinds.items():
+            # The last window that all values behind this byte have: the front of an id is often a
+            # time, alike for many.
+            offset = min(lengths[0] - len(prefix) for prefix, lengths, _ in kinds) - _WINDOW
+            self._before[last] = True
+            self._offsets[last] = offset + 1
+            windows = [
+                int.from_bytes(value[len(prefix) + offset :][:_WINDOW], "little")
+                for prefix, _, values in kinds
+                for value in values
+            ]
+            self._table[(np.array(windows, np.uint64) * _MULTIPLIER) >> self._shift] = True
 
-    def hits(
-        self, view: memoryview, words: np.ndarray[Any, np.dtype[np.uint64]], marks: _Positions
-    ) -> list[int]:
-        """Starts of values of this family whose `_` is among the marks."""
-        at = marks + self._offset
-        if len(at) and at[-1] >= len(words):
-            marks, at = marks[at < len(words)], at[at < len(words)]
-        near = marks[self._table[(words[at] * _MULTIPLIER) >> self._shift]]
-        found = []
-        for mark in near.tolist():
-            start = mark + 1 - len(self._prefix)
-            if start >= 0 and view[start : mark + 1] == self._prefix:
-                for length in self._lengths:
-                    if bytes(view[start : start + length]) in self._values:
-                        found.append(start)
-                        break
-        return found
+    def positions(self, finder: Finder, start: int, stop: int) -> list[_Positions]:
+        """Starts of values in data[start:stop]."""
+        data = finder.data
+        if not self._kinds or stop - start < _MIN_FAST:
+            return []
+        words = np.ndarray(
+            shape=(len(data) - _WINDOW + 1,), dtype=np.uint64, buffer=data.data, strides=(1,)
+        )
+        found: list[int] = []
+        for marks in finder.each(ord("_"), start + 1, stop):
+            last = data.take(marks - 1)
+            near = np.flatnonzero(self._before.take(last))
+            marks = marks.take(near)
+            at = marks + self._offsets.take(last.take(near))
+            if len(at) and at[-1] >= stop - _FARTHEST:
+                inside = at <= stop - _WINDOW
+                marks, at = marks[inside], at[inside]
+            hashed = (words[at] * _MULTIPLIER) >> self._shift
+            for mark in marks[self._table[hashed]].tolist():
+                found += self._exact(data, mark, start, stop)
+        return [np.array(found, np.int64)]
+
+    def _exact(self, data: _Bytes, mark: int, start: int, stop: int) -> Iterator[int]:
+        for prefix, lengths, values in self._kinds[int(data[mark - 1])]:
+            begin = mark + 1 - len(prefix)
+            if begin < start:
+                continue
+            text = data[begin : min(begin + lengths[-1], stop)].tobytes()
+            if any(text[:length] in values for length in lengths):
+                yield begin
 
 
 class _Escapes:
@@ -209,30 +255,26 @@ class _Escapes:
             if character in '"\\/':
                 self._after[ord(character)] = True
 
-    def positions(self, data: _Bytes) -> list[_Positions]:
+    def positions(self, finder: Finder, start: int, stop: int) -> list[_Positions]:
         """Positions of such escapes, in no order."""
         found = []
-        for start in range(0, len(data), SUB_BLOCK):
-            block = data[start : start + SUB_BLOCK]
-            slashes = np.flatnonzero(block == ord("\\"))
-            if len(slashes):
-                found += self._slashes(data, slashes + start)
-            percents = np.flatnonzero(block == ord("%"))
-            if len(percents):
-                found.append(self._percents(data, percents + start))
+        for slashes in finder.each_rare(ord("\\"), start, stop):
+            found += self._slashes(finder.data, slashes, stop)
+        for percents in finder.each_rare(ord("%"), start, stop):
+            found.append(self._percents(finder.data, percents, stop))
         return found
 
-    def _slashes(self, data: _Bytes, at: _Positions) -> list[_Positions]:
-        at = at[at < len(data) - 1]
+    def _slashes(self, data: _Bytes, at: _Positions, stop: int) -> list[_Positions]:
+        at = at[at < stop - 1]
         after = data[at + 1]
         short = at[self._after[after]]
-        long = at[(after == ord("u")) & (at < len(data) - 5)]
+        long = at[(after == ord("u")) & (at < stop - 5)]
         digits = [_HEX[data[long + k]] for k in range(2, 6)]
         code = (digits[0] << 12) | (digits[1] << 8) | (digits[2] << 4) | digits[3]
         return [short, long[(code < 65536) & self._codes[code & 0xFFFF]]]
 
-    def _percents(self, data: _Bytes, at: _Positions) -> _Positions:
-        at = at[at < len(data) - 2]
+    def _percents(self, data: _Bytes, at: _Positions, stop: int) -> _Positions:
+        at = at[at < stop - 2]
         octet = (_HEX[data[at + 1]] << 4) | _HEX[data[at + 2]]
         hits: _Positions = at[(octet < 256) & self._octets[octet & 0xFF]]
         return hits

@@ -5,26 +5,27 @@ Not here: the order of the stages (app.offline.run) and the acts' insides (app.l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
-from app.domain.datasets import Dataset, DataMap
-from app.domain.errors import CheckFailedError
+from app.domain.datasets import DataMap, Dataset
 from app.domain.failpoints import failpoint
 from app.domain.findings import Finding, What
 from app.domain.identifiers import Targets
-from app.domain.receipts import ObjectWork, TableWork, WorkState
+from app.domain.receipts import Counts, ObjectWork, TableWork, WorkState
 from app.lake.bronze import ROUNDS, erase_objects, plan_objects, unfinished
 from app.lake.ports import Doors, TableEngine
 from app.lake.purge_objects import newer_versions, purge_objects
 from app.lake.purge_tables import plan_purge, purge_table
+from app.lake.table_content import holder
 from app.lake.tables import erase_table, plan_table
 from app.lake.tombstones import Tombstones
 from app.lake.undo_objects import undo_objects
 from app.lake.undo_tables import undo_table
-from app.lake.verify import check_files, check_objects, search_bytes
+from app.lake.verify import check_files, check_objects
 from app.offline.journal import Journal
 from app.offline.search import look_again
 
@@ -93,14 +94,19 @@ class Acts:
         self.journal.put_facts(**{f"horizon:{dataset.name}": now})
 
     def _again(self, dataset: Dataset) -> list[ObjectWork]:
-        """The works as journalled; what was held or parked before its rewrite is tried anew."""
+        """The works as journalled; what was held or parked is read anew, its counts kept aside."""
         works = self.journal.works(dataset.name)
-        return [
-            ObjectWork(uri=w.uri)
-            if w.state in (WorkState.HELD, WorkState.PARKED) and w.new_version is None
-            else w
-            for w in works
-        ]
+        earlier = self.journal.document(f"earlier:{dataset.name}", Counts) or Counts()
+        anew = []
+        for work in works:
+            unwritten = work.state in (WorkState.HELD, WorkState.PARKED) and not work.new_version
+            if unwritten or (work.parked and work.state is WorkState.PURGED):
+                earlier += replace(work.counts, before=work.counts.deleted, parked=0)
+                anew.append(ObjectWork(uri=work.uri))
+        if anew:
+            self.journal.replan(dataset.name, anew, earlier=earlier)
+        fresh = {w.uri: w for w in anew}
+        return [fresh.get(w.uri, w) for w in works]
 
     def _with_newer(
         self, dataset: Dataset, works: Sequence[ObjectWork]
@@ -128,7 +134,7 @@ class Acts:
             engine=self.engine,
             run_id=self.run_id,
             step_id=f"{self.run_id}/{dataset.name}",
-            record=lambda w: self.journal.put_table_work(dataset.name, w),
+            record=partial(self.journal.put_table_work, dataset.name),
             stop=_never,
             check=lambda w: self._check_files(w, dataset),
         )
@@ -177,7 +183,7 @@ class Acts:
             undone = undo_objects(
                 [w for w in group if w.uri in bad],
                 store=self.doors.eraser,
-                record=lambda ws: self.journal.put_works(dataset.name, ws),
+                record=partial(self.journal.put_works, dataset.name),
                 spool=self.spool,
             )
             parked = [w.to(WorkState.PARKED, reason=_CHECK_FAILED) for w in undone]
@@ -213,19 +219,25 @@ class Acts:
     def _purge_table(self, dataset: Dataset) -> None:
         work = self._table(dataset)
         self.say("purge", dataset.name, 0, 1)
-        needles = list(self.targets.by_value)
-        work = plan_purge(work, engine=self.engine, store=self.doors.eraser)
-        self.journal.put_table_work(dataset.name, work)
+        if not work.expired:
+            work = plan_purge(
+                work,
+                dataset=dataset,
+                targets=self.targets,
+                engine=self.engine,
+                tags=self.data_map.tags,
+            )
+            self.journal.put_table_work(dataset.name, work)
         purge_table(
             work,
+            run_id=self.run_id,
             engine=self.engine,
             store=self.doors.eraser,
             purger=self.doors.purger,
-            record=lambda w: self.journal.put_table_work(dataset.name, w),
+            record=partial(self.journal.put_table_work, dataset.name),
             stop=_never,
-            holds=lambda _uri, data: bool(search_bytes(data, needles)),
-            tags=self.data_map.tags,
             orphan_grace=ORPHAN_GRACE,
+            holds=holder(self.targets),
         )
         self.say("purge", dataset.name, 1, 1)
 
@@ -261,14 +273,14 @@ class Acts:
                     engine=self.engine,
                     run_id=self.run_id,
                     step_id=f"{self.run_id}/{dataset.name}/undo",
-                    record=lambda w, name=dataset.name: self.journal.put_table_work(name, w),
+                    record=partial(self.journal.put_table_work, dataset.name),
                 )
-                left += undone.state is WorkState.PARKED
+                left += undone.state is not WorkState.UNDONE
         for dataset in self.data_map.bronze:
             undone_objects = undo_objects(
                 self.journal.works(dataset.name),
                 store=self.doors.eraser,
-                record=lambda ws, name=dataset.name: self.journal.put_works(name, ws),
+                record=self._recorder("undo", dataset, self.journal.works(dataset.name)),
                 spool=self.spool,
             )
             left += sum(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -27,6 +27,7 @@ from app.audit.signing import write_signed
 from app.domain.datasets import DataMap, Dataset
 from app.domain.findings import Finding, Seen, Verdict, What
 from app.domain.identifiers import Identity
+from app.domain.receipts import Counts
 from app.domain.reports import (
     AttachmentFacts,
     DatasetFacts,
@@ -137,7 +138,12 @@ def _run_facts(
     return RunFacts(
         run_id=run_id,
         subjects=tuple(
-            subject_facts(identities, n, commit=keys.commitments(f"{run_id}.{identity.subject}").of)
+            subject_facts(
+                identities,
+                n,
+                commit=keys.commitments(f"{run_id}.{identity.subject}").of,
+                met=bool(identity.sources or identity.linked or identity.derived),
+            )
             for n, identity in enumerate(identities)
         ),
         datasets=datasets,
@@ -187,15 +193,16 @@ def _versions() -> Mapping[str, str]:
 def _dataset_facts(data_map: DataMap, journal: Journal) -> tuple[DatasetFacts, ...]:
     seeing = journal.document("seeing", Seeing)
     assert seeing is not None
-    found = [
-        object_facts(
+    found = []
+    for dataset in data_map.bronze:
+        facts = object_facts(
             dataset,
             journal.works(dataset.name),
             horizon=seeing.horizons[dataset.name],
             seen=seeing.seen.get(dataset.name, Seen()),
         )
-        for dataset in data_map.bronze
-    ]
+        earlier = journal.document(f"earlier:{dataset.name}", Counts) or Counts()
+        found.append(replace(facts, counts=facts.counts + earlier))
     for dataset in data_map.tables:
         work = journal.table_work(dataset.name)
         assert work is not None

@@ -17,7 +17,7 @@ import msgspec
 from app.audit.keys import Sealer
 from app.domain.errors import DiskFullError, JournalConflictError
 from app.domain.failpoints import failpoint
-from app.domain.receipts import ObjectWork, TableWork
+from app.domain.receipts import Counts, ObjectWork, TableWork
 from app.domain.runs import ENDED, Stage
 
 T = TypeVar("T")
@@ -28,6 +28,10 @@ create table if not exists work (
   dataset text not null, number integer not null, state text not null, sealed blob not null,
   primary key (dataset, number)) strict;
 """
+
+
+_PUT_WORK = "insert or replace into work values (?, ?, ?, ?)"
+_PUT_DOCUMENT = "insert or replace into document values (?, ?)"
 
 
 class StateFolder:
@@ -80,6 +84,12 @@ class Journal:
         """Close the file; what was written stays."""
         self._sql.close()
 
+    def begin(self, sealer: Sealer) -> None:
+        """Forget an ended run, and use the key of a new one."""
+        self._numbers.clear()
+        self._sql.executescript("delete from fact; delete from document; delete from work;")
+        self.sealed_by(sealer)
+
     def sealed_by(self, sealer: Sealer) -> None:
         """Use this run's key from here on."""
         self._sealer = sealer
@@ -94,7 +104,7 @@ class Journal:
     def put_facts(self, **facts: str) -> None:
         """Write facts together."""
         failpoint("journal.before_facts")
-        self._write("insert or replace into fact values (?, ?)", facts.items())
+        self._write([("insert or replace into fact values (?, ?)", list(facts.items()))])
         failpoint("journal.after_facts")
 
     @property
@@ -118,7 +128,7 @@ class Journal:
         """Seal a value."""
         failpoint(f"journal.before_{name.partition(':')[0]}")
         sealed = self._seal(f"document/{name}", value)
-        self._write("insert or replace into document values (?, ?)", [(name, sealed)])
+        self._write([(_PUT_DOCUMENT, [(name, sealed)])])
 
     def works(self, dataset: str) -> list[ObjectWork]:
         """The objects of a Bronze dataset, in the order they were planned."""
@@ -135,13 +145,24 @@ class Journal:
     def put_works(self, dataset: str, works: Iterable[ObjectWork]) -> None:
         """Write the records of objects; a new object gets the next number."""
         failpoint("journal.before_works")
-        rows = []
+        self._write([(_PUT_WORK, self._rows(dataset, works))])
+        failpoint("journal.after_works")
+
+    def replan(self, dataset: str, works: Iterable[ObjectWork], *, earlier: Counts) -> None:
+        """Begin objects anew, and keep what was counted of them before: both or neither."""
+        name = f"earlier:{dataset}"
+        sealed = self._seal(f"document/{name}", earlier)
+        rows = self._rows(dataset, works)
+        self._write([(_PUT_WORK, rows), (_PUT_DOCUMENT, [(name, sealed)])])
+        failpoint("journal.after_replan")
+
+    def _rows(self, dataset: str, works: Iterable[ObjectWork]) -> list[tuple[Any, ...]]:
+        rows: list[tuple[Any, ...]] = []
         for work in works:
             number = self._numbers.setdefault((dataset, work.uri), len(self._numbers))
             sealed = self._seal(f"work/{dataset}/{number}", work)
             rows.append((dataset, number, work.state.value, sealed))
-        self._write("insert or replace into work values (?, ?, ?, ?)", rows)
-        failpoint("journal.after_works")
+        return rows
 
     def table_work(self, dataset: str) -> TableWork | None:
         """The record of a table."""
@@ -154,10 +175,11 @@ class Journal:
 
     # --- the file ----------------------------------------------------------------------------
 
-    def _write(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
+    def _write(self, statements: Iterable[tuple[str, Sequence[Sequence[Any]]]]) -> None:
         try:
             self._sql.execute("begin immediate")
-            self._sql.executemany(statement, rows)
+            for statement, rows in statements:
+                self._sql.executemany(statement, rows)
             self._sql.execute("commit")
         except sqlite3.OperationalError as err:
             if self._sql.in_transaction:

@@ -130,7 +130,7 @@ class OfflineRun:
             )
         run_id = str(TypeID(prefix="run"))
         self._keys.create(run_id)
-        self._journal.sealed_by(self._keys.sealer(run_id))
+        self._journal.begin(self._keys.sealer(run_id))
         self._journal.put_document("identities", list(identities))
         self._journal.put_facts(
             run_id=run_id,

@@ -7,6 +7,7 @@ Run as a script, alone, by app.servers.process. Standard library only; not impor
 3. Send the server its own stop signal; after the grace, kill its process group.
 """
 
+import contextlib
 import ctypes
 import json
 import os
@@ -71,10 +72,8 @@ def stop(child: int, order: dict[str, Any]) -> int:
         if status is not None:
             return status
         signal.sigtimedwait([signal.SIGCHLD], 0.1)
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     os.waitpid(child, 0)
     return 1
 

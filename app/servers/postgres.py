@@ -97,7 +97,7 @@ class Postgres:
         return f"postgresql://{USER}:{self._password}@{where}"
 
     def _make_cluster(self) -> None:
-        """initdb beside the final place, then one rename: a crash leaves no half cluster."""
+        """Made beside the final place, then one rename: a crash leaves no half cluster."""
         new = self._home / "data.new"
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(mode=0o700)

@@ -29,23 +29,25 @@ READ = (
     *("s3:ListBucketMultipartUploads", "s3:ListMultipartUploadParts", "s3:GetBucketLocation"),
 )
 PUT = ("s3:PutObject", "s3:PutObjectTagging", "s3:PutObjectRetention", "s3:AbortMultipartUpload")
+HIDE = "s3:DeleteObject"
+"""Table engines drop what a failed commit left: a delete marker, which destroys nothing."""
 RIGHTS: Mapping[str, tuple[str, ...]] = {
     "writer": (
         *READ,
         *PUT,
         *("s3:CreateBucket", "s3:PutBucketVersioning", "s3:PutBucketObjectLockConfiguration"),
-        "s3:DeleteObject",  # tables and loaders drop files; a marker hides, it destroys nothing
+        HIDE,
     ),
     "reader": READ,
-    "eraser": (*READ, *PUT),
+    "eraser": (*READ, *PUT, HIDE),
     "purger": (
         *READ,
-        *("s3:DeleteObject", "s3:DeleteObjectVersion", "s3:BypassGovernanceRetention"),
+        *("s3:DeleteObjectVersion", "s3:BypassGovernanceRetention"),
         *("s3:PutObjectRetention", "s3:AbortMultipartUpload"),
     ),
     "verifier": READ,
 }
-"""What each role may do. `admin` may do everything and is for making and looking at tests' lakes."""
+"""What each role may do. `admin` may do everything: it is for the demo's reader and the tests."""
 
 
 @dataclass(frozen=True, slots=True)

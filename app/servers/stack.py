@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, cast
@@ -146,7 +147,7 @@ class Servers:
             ports = free_ports(part.ports)
             process = self._run(part.program(ports))
             try:
-                process.wait_ready(lambda ports=ports: part.ready(ports), stopping=self._stopping)
+                process.wait_ready(partial(part.ready, ports), stopping=self._stopping)
             except PortTakenError:
                 self._forget(process)
                 if last:

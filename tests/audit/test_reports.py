@@ -405,6 +405,14 @@ def test_an_object_with_a_locked_version_and_a_parked_rewrite_says_both() -> Non
     ]
 
 
+def test_locks_that_end_together_are_said_once() -> None:
+    until = datetime(2027, 1, 1, tzinfo=UTC)
+    versions = tuple(Superseded(f"v{n}", WorkState.DEFERRED, until) for n in range(3))
+    works = [ObjectWork(f"s3://b/{n}", WorkState.DEFERRED, superseded=versions) for n in "12"]
+    facts = object_facts(BRONZE, works, horizon="H")
+    assert facts.left == (Left(What.DEFERRED, 6, "versions", until),)
+
+
 def test_table_facts_count_files_and_date_what_is_locked() -> None:
     until = datetime(2027, 1, 1, tzinfo=UTC)
     work = TableWork(

@@ -5,6 +5,7 @@ PyIceberg's own producers cannot remove delete files, nor look at the fresh head
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -43,9 +44,11 @@ from app.domain.errors import CommitConflictError
 from app.domain.failpoints import failpoint
 from app.lake.pyiceberg_engine.faults import lake_errors
 from app.lake.pyiceberg_engine.listing import Listing, ManifestListing, list_snapshot
+from app.lake.table_names import local_path, normalise
 
 OURS = "clearlake-"
-"""Part of the name of every file this project adds to a table: an orphan of ours is known by it."""
+RUN = "clearlake.run-id"
+STEP = "clearlake.step"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,7 @@ class _Snapshot:
         """Write entries into one new manifest and return its record."""
         metadata = self.table.metadata
         spec = metadata.specs()[spec_id]
-        output = self.output(f"{OURS}{self.name}-m{next(self.numbers)}.avro")
+        output = self.output(f"{self.name}-m{next(self.numbers)}.avro")
         codec = _codec(self.table)
         if content is ManifestContent.DELETES:
             writer = _DeleteManifestWriter(spec, metadata.schema(), output, self.snapshot_id, codec)
@@ -124,7 +127,7 @@ def commit(
             table = load()
             listing = list_snapshot(table, table.metadata.current_snapshot_id, known={})
             change = decide(table, listing)
-        attempt = _Snapshot(table, table.metadata.new_snapshot_id(), uuid.uuid4().hex)
+        attempt = _Snapshot(table, table.metadata.new_snapshot_id(), _name(marks))
         updates, requirements = _prepared(attempt, listing, change=change, marks=marks)
         failpoint("engine.before_swap")
         staged.clear()
@@ -132,18 +135,31 @@ def commit(
             with lake_errors("committing to the catalog"):
                 catalog.commit_table(table, requirements, updates)
         except CommitFailedException:
-            remove_files(table.io, [*attempt.written, *staged])
+            remove_files([*attempt.written, *staged])
             continue
         failpoint("engine.after_swap")
         return attempt.snapshot_id
     raise CommitConflictError("The table was changed by others at every attempt. Try again.")
 
 
-def remove_files(io: Any, paths: Iterable[str]) -> None:
-    """Take away what a failed attempt wrote: nothing refers to it."""
+def _name(marks: Mapping[str, str]) -> str:
+    """A run's files carry its id: what it leaves unreferenced is known for its own by that."""
+    run = marks.get(RUN)
+    return f"{OURS}{run}-{uuid.uuid4()}" if run is not None else str(uuid.uuid4())
+
+
+def remove_files(paths: Iterable[str]) -> None:
+    """Take away files of a failed attempt: nothing refers to them.
+
+    Of a folder only. In a versioned bucket a delete hides bytes and removes none, an eraser has no
+    right to it, and Arrow would leave folder keys behind: there the purge takes them, by exact
+    version, knowing them by the run's id in their names.
+    """
     for path in paths:
-        with lake_errors("taking a failed commit's files away"), suppress(FileNotFoundError):
-            io.delete(path)
+        local = local_path(normalise(path))
+        if local is not None:
+            with lake_errors("taking a failed commit's files away"), suppress(FileNotFoundError):
+                os.unlink(local)
 
 
 def _prepared(
@@ -157,7 +173,7 @@ def _prepared(
         return result
     finally:
         if not done:
-            remove_files(attempt.table.io, attempt.written)
+            remove_files(attempt.written)
 
 
 def _prepare(
@@ -282,7 +298,7 @@ def _without_the_rest(
 
 def _manifest_list(attempt: _Snapshot, manifests: list[Any]) -> str:
     metadata = attempt.table.metadata
-    output = attempt.output(f"snap-{attempt.snapshot_id}-0-{OURS}{attempt.name}.avro")
+    output = attempt.output(f"snap-{attempt.snapshot_id}-0-{attempt.name}.avro")
     with write_manifest_list(
         format_version=metadata.format_version,
         output_file=output,

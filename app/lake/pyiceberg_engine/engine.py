@@ -22,6 +22,7 @@ from app.domain.datasets import Catalog
 from app.domain.errors import CommitConflictError, LakeError
 from app.lake.ports import DataFile, Reach, TableHead
 from app.lake.pyiceberg_engine import commits, history, refusals, rows
+from app.lake.pyiceberg_engine.commits import RUN, STEP
 from app.lake.pyiceberg_engine.faults import lake_errors
 from app.lake.pyiceberg_engine.listing import (
     DeleteIndex,
@@ -34,8 +35,6 @@ from app.lake.table_names import local_path, normalise, styled
 
 ATTEMPTS = 20
 """Lost swaps in a row before a commit gives up: at 5 appends a second some 4 are to be expected."""
-RUN = "clearlake.run-id"
-STEP = "clearlake.step"
 
 
 class PyIcebergEngine:
@@ -130,7 +129,7 @@ class PyIcebergEngine:
             return cast("BinaryIO", self._io.new_output(path).create(overwrite=True))
 
     def discard(self, paths: Iterable[str]) -> None:
-        commits.remove_files(self._io, paths)
+        commits.remove_files(paths)
 
     def new_data_path(self, table: str, old: DataFile, *, name: str) -> str:
         return f"{old.path.rpartition('/')[0]}/{commits.OURS}{name}.parquet"
@@ -257,7 +256,7 @@ class PyIcebergEngine:
         try:
             return self._commit(table, decide, marks={})
         except CommitConflictError:
-            commits.remove_files(self._io, [record.file_path for record in added])
+            commits.remove_files([record.file_path for record in added])
             raise
 
     # --- within --------------------------------------------------------------------------

@@ -135,6 +135,8 @@ class _Metrics:
             return
         low, high = min(lows), max(highs)
         if isinstance(plan.iceberg_type, StringType):
+            if not isinstance(low, str):  # a text column whose file says only bytes
+                return
             if plan.mode.length is not None:
                 low = low[: plan.mode.length]
                 high = truncate_upper_bound_text_string(high, plan.mode.length)

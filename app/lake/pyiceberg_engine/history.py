@@ -82,9 +82,8 @@ def expire(catalog: Any, load: Callable[[], Table], *, ids: frozenset[int]) -> N
     failpoint("engine.before_expire")
     _change(catalog, load, decide=lambda table: _expiry(table, ids=ids))
     failpoint("engine.after_expire")
-    if LOG_LENGTH_BEFORE not in load().properties and not _log_lists(load(), ids=ids):
-        return
-    _change(catalog, load, decide=_shorten)
+    if _log_lists(load(), ids=ids):
+        _change(catalog, load, decide=_shorten)
     failpoint("engine.log_shortened")
     _change(catalog, load, decide=_lengthen)
 

@@ -6,7 +6,6 @@ Not here: destroying versions (purger), making buckets and first objects (loader
 from __future__ import annotations
 
 import re
-import urllib.parse
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -76,12 +75,12 @@ class S3Store:
         """The Date of a fresh answer; a refusal has one too."""
         with told("asking for the time", "the server"):
             try:
-                meta = self._connection.reading.list_buckets(MaxBuckets=1)["ResponseMetadata"]
+                answer: Any = self._connection.reading.list_buckets(MaxBuckets=1)
             except ClientError as err:
                 if code_of(err)[0] >= 500:
                     raise
-                meta = err.response["ResponseMetadata"]
-        date = meta["HTTPHeaders"].get("date")
+                answer = err.response
+        date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
         if date is None:
             raise LakeError("The server tells no time (no Date header).")
         return parsedate_to_datetime(date).astimezone(UTC)
@@ -99,14 +98,10 @@ class S3Store:
         bucket, key = split(prefix)
         pages = self._connection.reading.get_paginator("list_multipart_uploads")
         with told("listing uploads", bucket):
-            for page in pages.paginate(Bucket=bucket, Prefix=key, EncodingType="url"):
-                encoded = page.get("EncodingType") == "url"
+            for page in pages.paginate(Bucket=bucket, Prefix=key):
                 for upload in page.get("Uploads", []):
-                    name = upload["Key"]
-                    if encoded:
-                        name = urllib.parse.unquote_plus(name)
                     yield Upload(
-                        uri=_uri(bucket, name),
+                        uri=_uri(bucket, upload["Key"]),
                         upload_id=upload["UploadId"],
                         initiated=upload["Initiated"].astimezone(UTC),
                     )
@@ -187,14 +182,13 @@ class S3Store:
         client = self._connection.once
         with told("releasing a retention", bucket):
             try:
-                client.put_object_retention(Retention={}, **where)
+                none: Any = {}
+                client.put_object_retention(Retention=none, **where)
             except ClientError as err:
                 if code_of(err)[0] != 400:
                     raise
-                end = self.now() + RELEASE_AFTER
-                client.put_object_retention(
-                    Retention={"Mode": GOVERNANCE, "RetainUntilDate": end}, **where
-                )
+                ended: Any = {"Mode": GOVERNANCE, "RetainUntilDate": self.now() + RELEASE_AFTER}
+                client.put_object_retention(Retention=ended, **where)
 
     def _info(self, uri: str, version_id: str, answer: Mapping[str, Any]) -> ObjectInfo:
         until = answer.get("ObjectLockRetainUntilDate")

@@ -11,7 +11,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, BinaryIO
 
-from app.domain.errors import LakeError, ObjectMissingError, PreconditionFailedError
+from app.domain.errors import (
+    LakeError,
+    NotVersionedError,
+    ObjectMissingError,
+    PreconditionFailedError,
+)
 from app.domain.failpoints import failpoint
 from app.lake.ports import ObjectInfo
 from app.lake.s3.connection import Connection, split, told
@@ -38,7 +43,8 @@ def put_replacement(
     retain: bool,
 ) -> str:
     """The id of the new current version. 404 means what 412 means: the base is not there."""
-    where = dict(zip(("Bucket", "Key"), split(uri), strict=True))
+    bucket, key = split(uri)
+    where = {"Bucket": bucket, "Key": key}
     size = body.seek(0, os.SEEK_END)
     body.seek(0)
     failpoint("s3.before_put")
@@ -58,7 +64,7 @@ def put_replacement(
 
 def _in_one_piece(
     connection: Connection,
-    where: Mapping[str, str],
+    where: Mapping[str, Any],
     body: BinaryIO,
     *,
     if_match: str,
@@ -66,12 +72,12 @@ def _in_one_piece(
 ) -> str:
     with told("writing a replacement", where["Bucket"]):
         answer = connection.once.put_object(**where, Body=body, IfMatch=if_match, **beside)
-    return answer["VersionId"]
+    return _version_in(answer)
 
 
 def _in_parts(
     connection: Connection,
-    where: Mapping[str, str],
+    where: Mapping[str, Any],
     body: BinaryIO,
     *,
     size: int,
@@ -84,7 +90,7 @@ def _in_parts(
     with told("writing a replacement in parts", where["Bucket"]):
         at["UploadId"] = once.create_multipart_upload(**where, **beside)["UploadId"]
         try:
-            parts = []
+            parts: list[Any] = []
             while piece := body.read(part_size):
                 number = len(parts) + 1
                 failpoint("s3.before_part")
@@ -102,7 +108,14 @@ def _in_parts(
             with suppress(LakeError), told("ending an upload", where["Bucket"]):
                 again.abort_multipart_upload(**at)
             raise
-    return done["VersionId"]
+    return _version_in(done)
+
+
+def _version_in(answer: Mapping[str, Any]) -> str:
+    version: str | None = answer.get("VersionId")
+    if version is None:
+        raise NotVersionedError("A write made no version: versioning was turned off meanwhile.")
+    return version
 
 
 def _beside(like: ObjectInfo, marks: Mapping[str, str], *, retain: bool) -> dict[str, Any]:

@@ -45,6 +45,7 @@ class Needles:
         odd = sorted(v for v in self.values if not _TOKEN_SET.issuperset(v))
         self._odd = odd
         self._odd_search = ac.AhoCorasick(odd) if odd else None
+        self.longest = max((len(v.encode()) for v in self.values), default=0)
         self._with_percent = frozenset(v for v in odd if "%" in v)
         self._folded = frozenset(v.lower() for v in self.values)
         self._hashes = frozenset(h for v in self.values for h in _hashes(v))
@@ -58,7 +59,7 @@ class Needles:
         self._hex = _hex_table(characters)
         self._any_unicode_escape = any(ord(c) > 0xFF for c in characters)
         self._any_backslash = bool(characters & set('"\\/'))
-        self._cut: dict[int, frozenset[str]] = {}
+        self._cut: dict[int, dict[str, str]] = {}
 
     def suspects(self, block: bytes) -> npt.NDArray[np.int64]:
         """Where a value may stand, sorted byte positions: every raw occurrence in any case (first
@@ -98,7 +99,8 @@ class Needles:
                 return at
             at = at[(whole[at + 2] == 0x30) & (whole[at + 3] == 0x30)]
         pairs = whole[at + digits].astype(np.int64) * 256 + whole[at + digits + 1]
-        return at[self._hex[pairs]]
+        telling: npt.NDArray[np.int64] = at[self._hex[pairs]]
+        return telling
 
     def hits(self, decoded: Decoded) -> list[Hit]:
         """The values in a text by the rule: percent-decoded, neighbours not in [A-Za-z0-9_-]; where
@@ -147,15 +149,15 @@ class Needles:
             and (run.lower() in self._folded or run.lower() in self._hashes)
         )
 
-    def cut_from(self, bound: str) -> bool:
-        """Whether a bound is the beginning of a value, or that beginning counted up."""
+    def cut_from(self, bound: str) -> str | None:
+        """The value of which a bound is the beginning, or that beginning counted up; None: none."""
         size = len(bound)
         if size < MIN_BOUND:
-            return False
+            return None
         if size not in self._cut:
-            starts = {v[:size] for v in self.values if len(v) > size}
-            self._cut[size] = frozenset(starts | {counted_up(s) for s in starts})
-        return bound in self._cut[size]
+            starts = {v[:size]: v for v in sorted(self.values) if len(v) > size}
+            self._cut[size] = {**{counted_up(s): v for s, v in starts.items()}, **starts}
+        return self._cut[size].get(bound)
 
     def subject_of(self, value: str) -> int:
         """The subject a value is counted for."""

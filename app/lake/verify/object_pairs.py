@@ -1,0 +1,169 @@
+"""The stage `checked` for Bronze: a base object and its replacement, read side by side.
+
+Reads only. A difference is a finding; what is done about it is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from datetime import timedelta
+
+from app.domain.datasets import Dataset
+from app.domain.errors import LakeError, UnreachableError
+from app.domain.findings import Finding, What
+from app.domain.identifiers import Targets
+from app.domain.receipts import ObjectWork, WorkState
+from app.lake.ports import COMPLIANCE, ObjectInfo, ObjectStore
+from app.lake.verify.content import Opened, Readable
+from app.lake.verify.line_pairs import LinePair
+from app.lake.verify.line_rows import LineReader
+from app.lake.verify.lines import holds_anybody
+from app.lake.verify.needles import Needles
+from app.lake.verify.edits import Book
+from app.lake.verify.places import Sight
+
+_OUR_MARK = "clearlake-"
+_ENDS_SOON = timedelta(minutes=6)
+"""The eraser sends no retention that ends within 5 minutes; one more for its own work."""
+_WRITTEN = frozenset({WorkState.WRITTEN, WorkState.CHECKED})
+
+
+def check_objects(
+    works: Iterable[ObjectWork],
+    *,
+    dataset: Dataset,
+    targets: Targets,
+    store: ObjectStore,
+    unparsable: str,
+) -> list[Finding]:
+    """Check every written work: nothing but the people of the run left its object.
+
+    Findings other than NOTE, WITHHELD and PARKED block the purge of their `uri`. UnreachableError
+    passes through: the stage can be repeated.
+    """
+    needles = Needles(targets)
+    check = _Check(dataset, needles, store=store, unparsable=unparsable)
+    findings: list[Finding] = []
+    for work in works:
+        if work.state in _WRITTEN:
+            sight = Sight.of(dataset, work.uri, version_id=work.new_version or "")
+            check.look(work, sight)
+            findings += sight.findings
+    return findings
+
+
+class _Check:
+    def __init__(
+        self, dataset: Dataset, needles: Needles, *, store: ObjectStore, unparsable: str
+    ) -> None:
+        self._needles = needles
+        self._store = store
+        self._unparsable = unparsable
+        self._reader = LineReader(dataset, needles)
+        self._book = Book(needles)
+
+    def look(self, work: ObjectWork, sight: Sight) -> None:
+        """One work: the pair, and every other version that is to be destroyed."""
+        try:
+            if work.new_version is not None:
+                self._pair(work, sight)
+            self._superseded(work, sight)
+        except UnreachableError:
+            raise
+        except LakeError as err:
+            sight.saw(What.CANNOT_SEE, "pair", detail=err.code)
+
+    def _pair(self, work: ObjectWork, sight: Sight) -> None:
+        if work.base_version is None or work.new_version is None:
+            sight.saw(What.ARITHMETIC, "pair", detail="a replacement of nothing")
+            return
+        with (
+            self._store.open(work.uri, version_id=work.base_version) as base,
+            self._store.open(work.uri, version_id=work.new_version) as new,
+        ):
+            _attributes(base.info, new.info, sight=sight, needles=self._needles)
+            digested = _Digested(new)
+            old_text, new_text = Opened(base), Opened(digested)
+            if old_text.form is not new_text.form and new.info.size:
+                sight.saw(What.ARITHMETIC, "pair", detail="another codec")
+            pair = LinePair(
+                self._reader, self._needles, book=self._book, unparsable=self._unparsable
+            )
+            pair.compare(old_text.text(), new_text.text(), sight=sight)
+            if digested.hexdigest() != work.sha256:
+                sight.saw(What.ARITHMETIC, "pair", detail="the digest is another")
+        pair.tally.compare(work.counts, sight=sight)
+
+    def _superseded(self, work: ObjectWork, sight: Sight) -> None:
+        """No version goes that holds nobody, and none that is current and not replaced."""
+        latest = {
+            v.version_id
+            for v in self._store.versions(work.uri)
+            if v.uri == work.uri and v.is_latest
+        }
+        for old in work.superseded:
+            if old.is_marker or (old.version_id == work.base_version and work.new_version):
+                continue
+            if old.version_id in latest:
+                sight.saw(What.ARITHMETIC, "superseded", detail="current and not replaced")
+            elif not self._holds(work.uri, old.version_id):
+                sight.saw(What.ARITHMETIC, "superseded", detail="holds nobody of the run")
+
+    def _holds(self, uri: str, version_id: str) -> bool:
+        with self._store.open(uri, version_id=version_id) as stream:
+            return holds_anybody(Opened(stream).text(), needles=self._needles, reader=self._reader)
+
+
+class _Digested:
+    """A stream, and the SHA-256 of all of it."""
+
+    def __init__(self, stream: Readable) -> None:
+        self._stream = stream
+        self._digest = hashlib.sha256()
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Up to `size` bytes; b'' at the end."""
+        data = self._stream.read(size)
+        self._digest.update(data)
+        return data
+
+    def hexdigest(self) -> str:
+        """Of everything, what was not read yet included."""
+        while self.read(1 << 20):
+            pass
+        return self._digest.hexdigest()
+
+
+def _attributes(base: ObjectInfo, new: ObjectInfo, *, sight: Sight, needles: Needles) -> None:
+    """The replacement carries what its base carried, the lock as protocol step C6 means it."""
+    carried = {k: v for k, v in new.metadata.items() if not k.startswith(_OUR_MARK)}
+    expected = {k: v for k, v in base.metadata.items() if not k.startswith(_OUR_MARK)}
+    for name, same in (
+        ("metadata", carried == expected),
+        ("tags", dict(base.tags) == dict(new.tags)),
+        ("headers", dict(base.headers) == dict(new.headers)),
+        ("storage class", base.storage_class == new.storage_class),
+        ("encryption", dict(base.encryption) == dict(new.encryption)),
+    ):
+        if not same:
+            sight.saw(What.ARITHMETIC, name, detail="not as on the base")
+    for text in (*new.metadata.items(), *new.tags.items(), *new.headers.items()):
+        for value in needles.in_text("\n".join(text)):
+            subject = needles.subject_of(value)
+            sight.saw(What.RESIDUE, "metadata or tag", subject=subject)
+    _lock(base, new, sight=sight)
+
+
+def _lock(base: ObjectInfo, new: ObjectInfo, *, sight: Sight) -> None:
+    if (base.lock_mode, base.retain_until) == (new.lock_mode, new.retain_until):
+        return
+    ends = base.retain_until
+    ended = base.lock_mode is None or ends is None or ends <= new.modified + _ENDS_SOON
+    if new.lock_mode is None and ended:
+        return
+    if new.lock_mode == COMPLIANCE and ended:
+        # A default of the bucket that nobody can clear: accepted, and dated.
+        sight.saw(What.NOTE, "lock", detail=f"locked by default until {new.retain_until}")
+        return
+    sight.saw(What.ARITHMETIC, "lock", detail="not as meant")

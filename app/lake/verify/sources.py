@@ -1,0 +1,151 @@
+"""Where bytes are found, all of them: every version, marker and upload of a bucket, every file of a
+folder with its hidden ones. A folder is walked here, so that no store's bookkeeping hides a copy.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from app.domain.errors import AccessDeniedError, LakeError, ObjectMissingError
+from app.lake.ports import ObjectInfo, ObjectStore, Upload
+from app.lake.verify.content import Readable
+
+
+_OWN = "/.clearlake/"
+"""Superseded copies in a folder: what lies there is not current."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One version, marker or file."""
+
+    uri: str = field(repr=False)
+    version_id: str
+    size: int
+    modified: datetime
+    is_latest: bool
+    is_marker: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """The bytes of one version, and what stands beside them."""
+
+    stream: Readable
+    info: ObjectInfo | None
+
+
+class Source(Protocol):
+    """A bucket or a folder, read only."""
+
+    def all_under(self, prefix: str) -> Iterator[Found]:
+        """Everything whose URI starts with the prefix."""
+        ...
+
+    def uploads(self, prefix: str) -> Iterator[Upload]:
+        """Open multipart uploads."""
+        ...
+
+    def open(self, found: Found) -> AbstractContextManager[Body]:
+        """The bytes of exactly this version."""
+        ...
+
+    def latest(self, uri: str) -> Found:
+        """The current version. ObjectMissingError when there is none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A store of versions, through its port."""
+
+    store: ObjectStore
+
+    def all_under(self, prefix: str) -> Iterator[Found]:
+        """Every version and marker."""
+        for v in self.store.versions(prefix):
+            yield Found(v.uri, v.version_id, v.size, v.modified, v.is_latest, v.is_marker)
+
+    def uploads(self, prefix: str) -> Iterator[Upload]:
+        """Open multipart uploads."""
+        return self.store.uploads(prefix)
+
+    @contextmanager
+    def open(self, found: Found) -> Iterator[Body]:
+        """The bytes of exactly this version."""
+        with self.store.open(found.uri, version_id=found.version_id) as stream:
+            yield Body(stream, stream.info)
+
+    def latest(self, uri: str) -> Found:
+        """The current version."""
+        for found in self.all_under(uri):
+            if found.uri == uri and found.is_latest and not found.is_marker:
+                return found
+        raise ObjectMissingError("A file that the table's metadata names is not there.")
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """Folders of this machine, as the operating system shows them."""
+
+    def all_under(self, prefix: str) -> Iterator[Found]:
+        """Every file, the hidden ones too; links to folders are not followed."""
+        root = _path(prefix.rpartition("/")[0])
+        for folder, below, names in os.walk(root, onerror=_refused):
+            below.sort()
+            for name in sorted(names):
+                uri = f"file://{os.path.join(folder, name)}"
+                found = _found(uri)
+                if uri.startswith(prefix) and found is not None:
+                    yield found
+
+    def uploads(self, prefix: str) -> Iterator[Upload]:
+        """A folder has none: a write that was cut off is a file."""
+        return iter(())
+
+    @contextmanager
+    def open(self, found: Found) -> Iterator[Body]:
+        """The bytes of the file."""
+        try:
+            stream: BinaryIO = _path(found.uri).open("rb")
+        except FileNotFoundError as err:
+            raise ObjectMissingError("A file is gone.") from err
+        except OSError as err:
+            raise AccessDeniedError("A file cannot be opened.") from err
+        with stream:
+            yield Body(stream, None)
+
+    def latest(self, uri: str) -> Found:
+        """The file."""
+        found = _found(uri)
+        if found is None:
+            raise ObjectMissingError("A file that the table's metadata names is not there.")
+        return found
+
+
+def _path(uri: str) -> Path:
+    return Path(uri.removeprefix("file://") or "/")
+
+
+def _refused(err: OSError) -> None:
+    raise AccessDeniedError("A folder cannot be listed.") from err
+
+
+def _found(uri: str) -> Found | None:
+    path = _path(uri)
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    except OSError as err:
+        raise LakeError("A file cannot be looked at.") from err
+    if not path.is_file():
+        return None
+    modified = datetime.fromtimestamp(status.st_mtime, UTC)
+    return Found(uri, "", status.st_size, modified, _OWN not in uri)

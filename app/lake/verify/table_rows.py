@@ -1,0 +1,230 @@
+"""A table row as the rule sees it: where values stand on it, who owns it, and whether another row
+is the same one without them. Pure; not here: reading files (file_pairs, tables).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from app.domain.datasets import Dataset, Roles
+from app.lake.verify.columns import (
+    Mask,
+    Names,
+    Tree,
+    holds_text,
+    python_values,
+    suspect_rows,
+    texts_at,
+    tree,
+)
+from app.lake.verify.edits import Spot, document, in_column, severed
+from app.lake.verify.jsonread import Form
+from app.lake.verify.needles import Needles
+from app.lake.verify.rule import Judgement, Rule, ValuesAt
+
+Row = Mapping[str, Any]
+"""Column name in the file -> plain Python value."""
+_NO_ROLES = Roles()
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A row that holds somebody of the run."""
+
+    spots: tuple[Spot, ...] = field(repr=False)
+    judgement: Judgement
+
+    def required(self, elsewhere: str) -> list[Spot]:
+        """The spots that must have become tombstones if the row stays."""
+        return [s for s in self.spots if s.known or elsewhere == "replace"]
+
+
+class RowReader:
+    """Reads the rows of one file by the rule of its dataset."""
+
+    def __init__(
+        self, schema: pa.Schema, *, dataset: Dataset, needles: Needles, names: Names
+    ) -> None:
+        self.dataset = dataset
+        self._needles = needles
+        self._trees = {f.name: tree(f, names, path=f.name) for f in schema}
+        self._rule = Rule(dataset, needles.targets)
+        self._known = dataset.roles.declared
+        self._inside = {c: roles.declared for c, roles in dataset.json.items()}
+        self._numbers = pa.array(
+            sorted({int(v) for v in needles.values if v.isdecimal() and len(v) < 19}), pa.int64()
+        )
+        self.columns = [f.name for f in schema if self._matters(f)]
+        """The columns that decide about a row; the rest hold no text and have no role."""
+
+    def _matters(self, column: pa.Field) -> bool:
+        if holds_text(column.type):
+            return True
+        wheres = [k.where for k in self.dataset.keep_when]
+        wheres += [w.where for w in self.dataset.roles.owner_when]
+        wheres += [w.where for roles in self.dataset.json.values() for w in roles.owner_when]
+        wanted = self._known | {path for where in wheres for path, _ in where.all_of}
+        path = self._trees[column.name].path
+        return any(w == path or w.startswith(path + ".") for w in wanted)
+
+    def suspects(self, batch: pa.RecordBatch) -> Mask:
+        """Rows on which somebody may stand: never too few."""
+        found = np.zeros(batch.num_rows, dtype=np.bool_)
+        for name, array in zip(batch.schema.names, batch.columns, strict=True):
+            found |= suspect_rows(array, self._needles)
+            found |= self._numbered(array, self._trees[name])
+        return found
+
+    def _numbered(self, array: pa.Array, names: Tree) -> Mask:
+        found = np.zeros(len(array), dtype=np.bool_)
+        if not len(self._numbers):
+            return found
+        if pa.types.is_struct(array.type):
+            for child, below in zip(array.flatten(), names.inside, strict=True):
+                found |= self._numbered(child, below)
+        elif pa.types.is_integer(array.type) and names.path in self._known:
+            values = array.cast(pa.int64(), safe=False)
+            hits = pc.is_in(values, value_set=self._numbers)
+            found |= hits.to_numpy(zero_copy_only=False)
+        return found
+
+    def rows(self, table: pa.Table | pa.RecordBatch) -> list[dict[str, Any]]:
+        """The rows as plain Python."""
+        columns = {}
+        for name, column in zip(table.schema.names, table.columns, strict=True):
+            array = pa.concat_arrays(column.chunks) if _has_chunks(column) else column
+            columns[name] = python_values(array)
+        return [{n: c[row] for n, c in columns.items()} for row in range(table.num_rows)]
+
+    def read(self, row: Row) -> Held | None:
+        """The row, or None when nobody of the run stands on it."""
+        spots = tuple(s for name, value in row.items() for s in self._spots(value, name))
+        if not spots:
+            return None
+        return Held(spots, self._rule.judge(self._values(row), lambda c: self._json(row, c)))
+
+    def notes(self, row: Row) -> int:
+        """How often somebody stands on a row in another case, or as a plain hash."""
+        leaves = (leaf for name, value in row.items() for leaf in _leaves(value, self._trees[name]))
+        texts = (raw for leaf, _ in leaves if (raw := _raw(leaf)) is not None)
+        return sum(self._needles.notes(t.decode("utf-8", "surrogateescape")) for t in texts)
+
+    def _spots(self, value: Any, column: str) -> Iterator[Spot]:
+        inside = self._inside.get(self._trees[column].path, frozenset())
+        for leaf, path in _leaves(value, self._trees[column]):
+            yield from self._in_leaf(leaf, path, inside)
+
+    def _in_leaf(self, leaf: Any, path: str, inside: frozenset[str]) -> list[Spot]:
+        known = path in self._known
+        if isinstance(leaf, bool | float):
+            return []
+        if isinstance(leaf, int):
+            hit = known and str(leaf) in self._needles.values
+            return [Spot(0, 0, str(leaf), path, known=True, is_number=True)] if hit else []
+        raw = _raw(leaf)
+        if raw is None:
+            return []
+        return in_column(raw, needles=self._needles, path=path, known=known, inside=inside)
+
+    def _values(self, row: Row) -> ValuesAt:
+        def at(path: str) -> Iterator[str]:
+            for name, value in row.items():
+                top = self._trees[name]
+                if path == top.path or path.startswith(top.path + ".") or top.inside:
+                    yield from texts_at(value, top, path)
+
+        return at
+
+    def _json(self, row: Row, column: str) -> ValuesAt:
+        def at(path: str) -> Iterator[str]:
+            for text in self._values(row)(column):
+                for leaf in document(text.encode("utf-8", "surrogateescape")) or ():
+                    if leaf.path == path and leaf.form is not Form.KEY:
+                        yield leaf.value
+
+        return at
+
+    def severed(self, old: Row, new: Row) -> list[tuple[Spot, bytes]] | None:
+        """The tombstones of a row that stays; None when anything else changed or did not."""
+        pairs: list[tuple[Spot, bytes]] = []
+        for name, value in old.items():
+            inside = self._inside.get(self._trees[name].path, frozenset())
+            compare = _Comparison(lambda v, p, i=inside: self._required(v, p, i), pairs)
+            if not compare.same(value, new[name], self._trees[name]):
+                return None
+        return pairs
+
+    def _required(self, leaf: Any, path: str, inside: frozenset[str]) -> list[Spot]:
+        spots = self._in_leaf(leaf, path, inside)
+        return [s for s in spots if s.known or self.dataset.elsewhere == "replace"]
+
+
+@dataclass(slots=True)
+class _Comparison:
+    """Two values at any depth: the same but for tombstones, which go to `pairs`."""
+
+    required: Callable[[Any, str], Iterable[Spot]]
+    pairs: list[tuple[Spot, bytes]]
+
+    def same(self, old: Any, new: Any, names: Tree) -> bool:
+        """Whether `new` is `old` with tombstones exactly where they must be."""
+        if old is None or new is None:
+            return old is new
+        if type(old) is not type(new):
+            return False
+        if isinstance(old, dict):
+            if old.keys() != new.keys():
+                return False
+            below = zip(old.values(), new.values(), names.inside, strict=True)
+            return all(self.same(a, b, child) for a, b, child in below)
+        if isinstance(old, list):
+            return len(old) == len(new) and all(
+                self._element(a, b, names) for a, b in zip(old, new, strict=True)
+            )
+        spots = list(self.required(old, names.path))
+        if not spots:
+            return bool(old == new or (old != old and new != new))  # noqa: PLR0124  NaN is itself here
+        a, b = _raw(old), _raw(new)
+        found = None if a is None or b is None else severed(a, b, spots)
+        self.pairs += found or []
+        return found is not None
+
+    def _element(self, old: Any, new: Any, names: Tree) -> bool:
+        if isinstance(old, tuple):
+            return all(
+                self.same(a, b, child) for a, b, child in zip(old, new, names.inside, strict=True)
+            )
+        return self.same(old, new, names.inside[0])
+
+
+def _raw(leaf: Any) -> bytes | None:
+    if isinstance(leaf, str):
+        return leaf.encode("utf-8", "surrogateescape")
+    return leaf if isinstance(leaf, bytes) else None
+
+
+def _leaves(value: Any, names: Tree) -> Iterator[tuple[Any, str]]:
+    if value is None:
+        return
+    if isinstance(value, dict):
+        for child, below in zip(names.inside, value.values(), strict=True):
+            yield from _leaves(below, child)
+    elif isinstance(value, list):
+        for element in value:
+            if isinstance(element, tuple):
+                for child, below in zip(names.inside, element, strict=True):
+                    yield from _leaves(below, child)
+            else:
+                yield from _leaves(element, names.inside[0])
+    else:
+        yield value, names.path
+
+
+def _has_chunks(column: Any) -> bool:
+    return isinstance(column, pa.ChunkedArray) and column.num_chunks > 0

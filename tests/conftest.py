@@ -1,0 +1,116 @@
+"""Real servers for the whole session, and a fresh place (bucket or folder, catalog) a test."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+from places import Place, S3Doors
+
+from app.domain.datasets import Catalog
+from app.lake.local import LocalLoader, LocalPurger, LocalStore
+from app.lake.ports import Purger
+from app.lake.s3 import S3Loader, S3Store
+from app.servers import Servers, remove_state
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    """S3, Postgres and Valkey, once for the session; gone with it."""
+    folder = Path(tempfile.mkdtemp(prefix="clearlake-tests-"))
+    folder.chmod(0o711)  # where we are root, Postgres runs as nobody
+    try:
+        with Servers(folder) as servers:
+            yield servers
+    finally:
+        remove_state(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def s3_doors(servers: Servers) -> Iterator[S3Doors]:
+    s3 = servers.s3
+    with ExitStack() as closing:
+
+        def store(role: str) -> S3Store:
+            key = s3.credentials[role]
+            made = S3Store(s3.endpoint, s3.region, key.access_key, key.secret_key)
+            closing.callback(made.close)
+            return made
+
+        key = s3.credentials["writer"]
+        loader = S3Loader(s3.endpoint, s3.region, key.access_key, key.secret_key)
+        closing.callback(loader.close)
+        yield S3Doors(servers, store("reader"), store("eraser"), store("verifier"), loader)
+
+
+@pytest.fixture
+def place_s3(s3_doors: S3Doors) -> Iterator[Place]:
+    """A fresh bucket with Object Lock, and a catalog in a schema of its own in Postgres."""
+    name = f"lake-{uuid4().hex[:12]}"
+    root = f"s3://{name}/"
+    schema = _schema(s3_doors.servers.postgres.url, name.replace("-", "_"))
+    with ExitStack() as closing:
+
+        def purger(prefixes: tuple[str, ...]) -> Purger:
+            made = s3_doors.purger(prefixes)
+            closing.callback(made.close)
+            return made
+
+        place = Place(
+            kind="s3",
+            root=root,
+            reader=s3_doors.reader,
+            eraser=s3_doors.eraser,
+            verifier=s3_doors.verifier,
+            loader=s3_doors.loader,
+            purger_of=purger,
+            catalog=Catalog(name="lake", type="sql", uri=schema, warehouse=root),
+            io_properties=s3_doors.io_properties("eraser"),
+        )
+        place.loader.ensure_bucket(root, object_lock=True)
+        yield place
+        place.close()
+
+
+@pytest.fixture
+def place_file(tmp_path: Path) -> Iterator[Place]:
+    """A folder of its own, and a catalog in SQLite."""
+    folder = tmp_path / "lake"
+    root = f"file://{folder}/"
+    store = LocalStore([root])
+    place = Place(
+        kind="file",
+        root=root,
+        reader=store,
+        eraser=store,
+        verifier=store,
+        loader=LocalLoader(),
+        purger_of=LocalPurger,
+        catalog=Catalog(
+            name="lake", type="sql", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=root
+        ),
+    )
+    place.loader.ensure_bucket(root, object_lock=False)
+    yield place
+    place.close()
+
+
+@pytest.fixture(params=["s3", "file"])
+def place(request: pytest.FixtureRequest) -> Place:
+    """A place of each kind: the test runs on both."""
+    found: Place = request.getfixturevalue(f"place_{request.param}")
+    return found
+
+
+def _schema(url: str, name: str) -> str:
+    """A schema of its own: as good as a database, and made in a millisecond."""
+    with psycopg.connect(url.replace("+psycopg", "", 1), autocommit=True) as link:
+        link.execute(f'create schema "{name}"')
+    return f"{url}{'&' if '?' in url else '?'}options=-csearch_path%3D{name}"

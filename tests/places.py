@@ -1,0 +1,69 @@
+"""A place of a test in the lake: its doors by role, and its catalog. Fixtures: conftest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from app.domain.datasets import Catalog
+from app.lake.ports import Loader, ObjectStore, Purger
+from app.lake.pyiceberg_engine import PyIcebergEngine
+from app.lake.s3 import S3Loader, S3Purger, S3Store
+from app.servers import Servers
+
+
+@dataclass
+class Place:
+    """A lake's place of its own: `root` (with the last slash), doors by role, a catalog."""
+
+    kind: str
+    """s3 | file"""
+    root: str
+    reader: ObjectStore
+    eraser: ObjectStore
+    verifier: ObjectStore
+    loader: Loader
+    purger_of: Callable[[tuple[str, ...]], Purger] = field(repr=False)
+    catalog: Catalog
+    io_properties: dict[str, str] = field(default_factory=dict)
+
+    def purger(self, *prefixes: str) -> Purger:
+        """A purger for these prefixes; for the whole place when none is given."""
+        return self.purger_of(prefixes or (self.root,))
+
+    @cached_property
+    def engine(self) -> PyIcebergEngine:
+        """An engine on the place's own, empty catalog."""
+        return PyIcebergEngine(self.catalog, io_properties=self.io_properties)
+
+    def close(self) -> None:
+        """Let go of the catalog, if anybody asked for it."""
+        if "engine" in vars(self):
+            self.engine.close()
+
+
+@dataclass(frozen=True)
+class S3Doors:
+    """Stores that all S3 places of a session share: a client belongs to a credential."""
+
+    servers: Servers
+    reader: S3Store
+    eraser: S3Store
+    verifier: S3Store
+    loader: S3Loader
+
+    def purger(self, prefixes: tuple[str, ...]) -> S3Purger:
+        s3 = self.servers.s3
+        key = s3.credentials["purger"]
+        return S3Purger(s3.endpoint, s3.region, key.access_key, key.secret_key, prefixes=prefixes)
+
+    def io_properties(self, role: str) -> dict[str, str]:
+        """What a table engine needs to read and write with a role's credential."""
+        key = self.servers.s3.credentials[role]
+        return {
+            "s3.endpoint": self.servers.s3.endpoint,
+            "s3.region": self.servers.s3.region,
+            "s3.access-key-id": key.access_key,
+            "s3.secret-access-key": key.secret_key,
+        }
