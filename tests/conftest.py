@@ -11,13 +11,13 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from places import Place, S3Doors
 
 from app.domain.datasets import Catalog
 from app.lake.local import LocalLoader, LocalPurger, LocalStore
 from app.lake.ports import Purger
 from app.lake.s3 import S3Loader, S3Store
 from app.servers import Servers, remove_state
+from tests.places import Place, S3Doors
 
 
 @pytest.fixture(scope="session")

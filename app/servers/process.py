@@ -20,7 +20,6 @@ from app.domain.errors import ServerStartError
 
 GUARD = Path(__file__).with_name("guard.py")
 START_SECONDS = 60.0
-GRACE_SECONDS = 8.0
 LOG_LINES = 12
 LOG_TAIL_BYTES = 16384
 PORT_TAKEN = ("address already in use", "address in use", "could not bind", "not available on")
@@ -49,6 +48,8 @@ class Program:
     cwd: Path
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     stop_signal: int = signal.SIGTERM
+    grace: float = 15.0
+    """Seconds from the stop signal to the kill."""
     account: Account | None = None
     secrets: Sequence[str] = field(default=(), repr=False)
 
@@ -64,7 +65,7 @@ class ServerProcess:
             "argv": [str(a) for a in program.argv],
             "owner": os.getpid(),
             "stop_signal": int(program.stop_signal),
-            "grace": GRACE_SECONDS,
+            "grace": program.grace,
             "uid": account.uid if account else None,
             "gid": account.gid if account else None,
         }
@@ -121,7 +122,7 @@ class ServerProcess:
     def wait_stopped(self) -> None:
         """Return when the server is gone."""
         try:
-            self._guard.wait(GRACE_SECONDS + 4)
+            self._guard.wait(self._program.grace + 4)
         except subprocess.TimeoutExpired:
             self._guard.kill()  # the kernel then tells the server to stop
             self._guard.wait()

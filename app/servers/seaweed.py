@@ -15,6 +15,8 @@ from app.domain.errors import ServerStartError
 from app.servers.process import Program
 from app.servers.state import State, write_private
 
+GRACE_SECONDS = 2.0
+"""After 1.2 s its stores are closed; now and then it then waits for idle connections, forever."""
 REGION = "us-east-1"
 ROLES = ("admin", "writer", "reader", "eraser", "purger", "verifier")
 PORT_FLAGS = (
@@ -98,6 +100,7 @@ class Seaweed:
             ),
             log=self._log,
             cwd=self._folder,
+            grace=GRACE_SECONDS,
             env={
                 **{f"WEED_JWT_{name}": secrets.token_urlsafe(32) for name in jwt},
                 "HOME": str(self._folder),  # no settings of the person who started us

@@ -23,7 +23,7 @@ from typing import cast
 from app.domain.errors import ServerStartError
 
 FIRST_PORT, LAST_PORT = 20000, 32000
-STOPPING_SECONDS = 20.0
+STOPPING_SECONDS = 25.0
 """How long servers whose owner died may take to stop before a new start gives up."""
 
 

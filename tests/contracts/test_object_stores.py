@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from places import Place
 
 from app.domain.errors import (
     LakeError,
@@ -19,6 +18,7 @@ from app.domain.errors import (
     PurgeRefusedError,
 )
 from app.lake.ports import Upload, Version
+from tests.places import Place
 
 MARKS = {"run": "run_1", "digest": "d"}
 SECRET = "usr_01JAAAAAAAAAAAAAAAAAAAAAAA"

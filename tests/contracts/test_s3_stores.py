@@ -16,8 +16,6 @@ from uuid import uuid4
 
 import boto3
 import pytest
-from canned_http import Canned, serving
-from places import Place
 
 from app.domain.errors import (
     AccessDeniedError,
@@ -33,6 +31,8 @@ from app.lake.ports import COMPLIANCE, GOVERNANCE, ObjectInfo
 from app.lake.s3 import S3Purger, S3Store
 from app.lake.s3.writing import ONE_PIECE
 from app.servers import Servers
+from tests.canned_http import Canned, serving
+from tests.places import Place
 
 SECRET = "usr_01JAAAAAAAAAAAAAAAAAAAAAAA"
 LIKE = ObjectInfo("s3://b/k", "v", '"e"', 1, datetime(2026, 1, 1, tzinfo=UTC))

@@ -13,7 +13,15 @@ from typing import Any
 
 import pytest
 import zstandard
-from bronze_world import (
+
+from app.domain import failpoints
+from app.domain.errors import PreconditionFailedError, UnreachableError
+from app.domain.failpoints import FailpointError
+from app.domain.receipts import Counts, ObjectWork, Place, WorkState
+from app.lake import bronze_read, codecs
+from app.lake.bronze import plan_objects, unfinished
+from app.lake.purge_objects import newer_versions, purge_objects
+from tests.lake.bronze_world import (
     ANON,
     OTHER,
     SECOND,
@@ -25,14 +33,6 @@ from bronze_world import (
     text,
     tomb,
 )
-
-from app.domain import failpoints
-from app.domain.errors import PreconditionFailedError, UnreachableError
-from app.domain.failpoints import FailpointError
-from app.domain.receipts import Counts, ObjectWork, Place, WorkState
-from app.lake import bronze_read, codecs
-from app.lake.bronze import plan_objects, unfinished
-from app.lake.purge_objects import newer_versions, purge_objects
 
 MINE = text([event(OTHER), event(USER, ANON), event(None, ANON, n=1), event(OTHER, n=2)])
 AFTER = erased(MINE)[0]

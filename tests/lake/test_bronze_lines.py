@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bronze_world import (
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain.datasets import KeepWhen, Treatment, Where
+from app.domain.identifiers import TOKEN_CHARACTERS
+from app.domain.receipts import Counts, Place, Share
+from tests.lake.bronze_world import (
     ANON,
     DATASET,
     DEVICE,
@@ -26,12 +32,6 @@ from bronze_world import (
     text,
     tomb,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-
-from app.domain.datasets import KeepWhen, Treatment, Where
-from app.domain.identifiers import TOKEN_CHARACTERS
-from app.domain.receipts import Counts, Place, Share
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "bronze_lines.json").read_text())
 

@@ -12,13 +12,13 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
-from bronze_world import OTHER, USER, Lake, erased, event, text
 
 from app.domain.datasets import KeepWhen, Where
 from app.domain.receipts import ObjectWork, WorkState
 from app.lake.bronze import plan_objects
 from app.lake.ports import ObjectInfo
 from app.lake.s3 import S3Purger, S3Store
+from tests.lake.bronze_world import OTHER, USER, Lake, erased, event, text
 
 MINE = text([event(OTHER), event(USER)])
 AFTER = erased(MINE)[0]

@@ -116,25 +116,25 @@ def sync_folder(folder: Path) -> None:
 
 def make_own_folder(folder: Path) -> None:
     """Make a folder under `.clearlake`, closed to others, owned like the data beside it."""
-    missing = [p for p in (folder, *folder.parents) if OWN in p.parts and not p.exists()]
-    for part in reversed(missing):
-        with suppress(FileExistsError):
-            part.mkdir(mode=0o700)
-            if os.geteuid() == 0:
-                owner = part.parent.stat()
-                os.chown(part, owner.st_uid, owner.st_gid)
-            sync_folder(part.parent)
+    if folder.name != OWN and not folder.parent.is_dir():
+        make_own_folder(folder.parent)
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+        if os.geteuid() == 0:
+            owner = folder.parent.stat()
+            os.chown(folder, owner.st_uid, owner.st_gid)
+        sync_folder(folder.parent)
 
 
 def prune(folder: Path) -> None:
-    """Remove empty folders of ours, upwards, `.clearlake` itself too."""
-    while OWN in folder.parts:
-        try:
-            folder.rmdir()
-        except FileNotFoundError:
-            pass
-        except OSError as err:
-            if err.errno in {errno.ENOTEMPTY, errno.EEXIST}:
-                return
-            raise
-        folder = folder.parent
+    """Remove empty folders of ours, upwards, up to `.clearlake` itself and no further."""
+    try:
+        folder.rmdir()
+    except FileNotFoundError:
+        pass
+    except OSError as err:
+        if err.errno in {errno.ENOTEMPTY, errno.EEXIST}:
+            return
+        raise
+    if folder.name != OWN:
+        prune(folder.parent)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import BinaryIO
 
 from app.domain.errors import LakeError, ObjectMissingError, UnreachableError
@@ -126,11 +126,15 @@ class LocalStore:
         return path
 
     def _require_inside(self, real: str) -> None:
-        if not any(real == root or real.startswith(root.rstrip("/") + "/") for root in self._roots):
-            raise LakeError(
-                "A path leads out of the declared folders (by a symbolic link?). Declare where it "
-                "leads to, or put the files themselves there."
-            )
+        for root in self._roots:
+            if real == root or real.startswith(root.rstrip("/") + "/"):
+                if OWN in PurePath(real[len(root) :]).parts:
+                    raise LakeError(f"What lies in {OWN} is our own bookkeeping, no data.")
+                return
+        raise LakeError(
+            "A path leads out of the declared folders (by a symbolic link?). Declare where it "
+            "leads to, or put the files themselves there."
+        )
 
     def _folders(self, prefix: str) -> Iterator[Path]:
         """Folders that can hold files of the prefix, in order, without `.clearlake` and links."""

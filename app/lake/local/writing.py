@@ -57,11 +57,9 @@ def _replace(path: Path, body: BinaryIO, *, if_match: str) -> str:
         failpoint("local.before_rename")
         _require_current(path, if_match)
         new.replace(path)
-    except OSError:
+        failpoint("local.after_rename")
+    except (OSError, PreconditionFailedError):
         new.unlink(missing_ok=True)
-        raise
-    except PreconditionFailedError:
-        new.unlink()
         prune(folder)
         raise
     sync_folder(path.parent)

@@ -6,6 +6,7 @@ PyIceberg's own producers cannot remove delete files, nor look at the fresh head
 from __future__ import annotations
 
 import os
+import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -63,6 +64,13 @@ class Change:
     """Rewrite every manifest that still names files which are gone."""
 
 
+class Staged(threading.local):
+    """Metadata files that this thread's commits wrote before their swap."""
+
+    def __init__(self) -> None:
+        self.paths: list[str] = []
+
+
 class _DeleteManifestWriter(ManifestWriterV2):  # type: ignore[misc]  # PyIceberg is untyped here
     """A manifest of delete files; PyIceberg writes only manifests of data files."""
 
@@ -95,7 +103,7 @@ class _Snapshot:
         spec = metadata.specs()[spec_id]
         output = self.output(f"{self.name}-m{next(self.numbers)}.avro")
         codec = _codec(self.table)
-        if content is ManifestContent.DELETES:
+        if content == ManifestContent.DELETES:
             writer = _DeleteManifestWriter(spec, metadata.schema(), output, self.snapshot_id, codec)
         else:
             writer = write_manifest(
@@ -114,13 +122,13 @@ def commit(
     decide: Callable[[Table, Listing], Change],
     marks: Mapping[str, str],
     attempts: int,
-    staged: list[str],
+    staged: Staged,
 ) -> int:
     """Commit the change that `decide` makes of the fresh head; the new snapshot's id.
 
     A lost compare-and-swap decides again on the new head, up to `attempts` times, then
     CommitConflictError. An outcome that nobody knows is UnreachableError; its files stay.
-    `staged`: where the catalog's client notes the metadata files it writes.
+    `staged` knows the metadata files that the catalog's client writes for this thread.
     """
     for _ in range(attempts):
         with lake_errors("reading the table"):
@@ -130,12 +138,12 @@ def commit(
         attempt = _Snapshot(table, table.metadata.new_snapshot_id(), _name(marks))
         updates, requirements = _prepared(attempt, listing, change=change, marks=marks)
         failpoint("engine.before_swap")
-        staged.clear()
+        staged.paths.clear()
         try:
             with lake_errors("committing to the catalog"):
                 catalog.commit_table(table, requirements, updates)
         except CommitFailedException:
-            remove_files([*attempt.written, *staged])
+            remove_files([*attempt.written, *staged.paths])
             continue
         failpoint("engine.after_swap")
         return attempt.snapshot_id
@@ -257,7 +265,7 @@ def _grouped(attempt: _Snapshot, entries: Iterable[Any]) -> list[Any]:
         record = entry.data_file
         kind = (
             ManifestContent.DATA
-            if record.content is DataFileContent.DATA
+            if record.content == DataFileContent.DATA
             else ManifestContent.DELETES
         )
         groups.setdefault((record.spec_id, kind), []).append(entry)

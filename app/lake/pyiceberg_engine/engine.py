@@ -56,7 +56,7 @@ class PyIcebergEngine:
             self._catalog: Any = load_catalog(catalog.name, **properties)
         self._io: Any = load_file_io(properties, catalog.warehouse)
         self._deletes = DeleteIndex(self._io)
-        self._staged: list[str] = []
+        self._staged = commits.Staged()
         if isinstance(self._catalog, MetastoreCatalog):
             _note_metadata_files(self._catalog, self._staged)
 
@@ -326,7 +326,7 @@ def _raw(file: DataFile) -> str:
     return str(cast("Any", file.handle).file_path)
 
 
-def _note_metadata_files(catalog: Any, staged: list[str]) -> None:
+def _note_metadata_files(catalog: Any, staged: commits.Staged) -> None:
     """Let the catalog's client note every metadata.json it writes: it forgets those of lost swaps.
 
     Of the catalogs that write it themselves (sql, glue); a REST server writes and keeps its own.
@@ -334,7 +334,7 @@ def _note_metadata_files(catalog: Any, staged: list[str]) -> None:
     write = catalog._write_metadata
 
     def noting(metadata: Any, io: Any, metadata_path: str) -> None:
-        staged.append(metadata_path)
+        staged.paths.append(metadata_path)
         write(metadata, io, metadata_path)
 
     catalog._write_metadata = noting

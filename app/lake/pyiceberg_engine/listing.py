@@ -28,12 +28,12 @@ class ManifestListing:
     @property
     def live(self) -> list[Any]:
         """Entries whose file is in the snapshot."""
-        return [e for e in self.entries if e.status is not ManifestEntryStatus.DELETED]
+        return [e for e in self.entries if e.status != ManifestEntryStatus.DELETED]
 
     @property
     def dead(self) -> list[Any]:
         """Entries that name files which left with the snapshot that wrote the manifest."""
-        return [e for e in self.entries if e.status is ManifestEntryStatus.DELETED]
+        return [e for e in self.entries if e.status == ManifestEntryStatus.DELETED]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Listing:
 
     def entries(self, content: DataFileContent) -> list[Any]:
         """Live entries of one kind of file."""
-        return [e for m in self.manifests for e in m.live if e.data_file.content is content]
+        return [e for m in self.manifests for e in m.live if e.data_file.content == content]
 
 
 @dataclass(slots=True)

@@ -64,18 +64,18 @@ def _of_files(table: Table) -> list[str]:
 
 
 def _of_file(record: Any) -> str | None:
-    if record.content is DataFileContent.EQUALITY_DELETES:
+    if record.content == DataFileContent.EQUALITY_DELETES:
         return (
             "It has equality deletes, and rows they hide stay on disk. "
             f"{_SPARK} CALL system.rewrite_data_files with delete-file-threshold 1, expire the old "
             "snapshots, then run again."
         )
-    if record.file_format is FileFormat.PUFFIN:
+    if record.file_format == FileFormat.PUFFIN:
         return (
             "It has deletion vectors. "
             f"{_SPARK} CALL system.rewrite_data_files with delete-file-threshold 1, then run again."
         )
-    if record.file_format is not FileFormat.PARQUET:
+    if record.file_format != FileFormat.PARQUET:
         return (
             f"It has {record.file_format.value} files; only Parquet is rewritten here. "
             f"{_SPARK} CALL system.rewrite_data_files after setting write.format.default=parquet."

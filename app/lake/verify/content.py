@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import BinaryIO, Protocol, cast
 
 import zstandard
-from isal import isal_zlib
+from isal import igzip_lib, isal_zlib
 
 from app.domain.errors import LakeError
 
@@ -130,7 +130,7 @@ def _gunzipped(stream: Readable) -> Iterator[bytes]:
                     data = stream.read(_FEED)
                     if not data:
                         raise LakeError("A gzip member ends too early.")
-        except isal_zlib.error as err:
+        except (igzip_lib.IsalError, EOFError) as err:  # type: ignore[misc]  # its stub says instance
             raise LakeError("A gzip member is damaged.") from err
         data = (member.unused_data or b"") + (stream.read(_FEED) if not member.unused_data else b"")
         while data and not data.strip(b"\x00"):

@@ -1,5 +1,5 @@
-"""The stage `checked` for tables: a data file A, its position deletes, and its replacement A', row by
-row. Reads Parquet with pyarrow; reads only. A difference is a finding.
+"""The stage `checked` for tables: a data file A, its position deletes and its replacement A', row
+by row. Reads Parquet with pyarrow; reads only. A difference is a finding.
 """
 
 from __future__ import annotations

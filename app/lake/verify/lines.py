@@ -15,7 +15,7 @@ import numpy.typing as npt
 from app.domain.findings import What
 from app.lake.verify.content import line_blocks, without_mark
 from app.lake.verify.edits import in_leaves
-from app.lake.verify.jsonread import Form, Leaf, leaves
+from app.lake.verify.jsonread import Form, leaves
 from app.lake.verify.line_rows import Line, LineReader, values_in_broken
 from app.lake.verify.needles import Needles
 from app.lake.verify.places import Sight, column_name

@@ -29,6 +29,7 @@ from app.lake.verify.sources import Body, Found
 from app.lake.verify.table_rows import Held, RowReader
 
 _BATCH = 1 << 16
+_LEGAL = "kept on a legal ground"
 _BESIDE = Dataset("beside", Layer.BRONZE)
 """Rows of no dataset: no column has a role."""
 
@@ -51,6 +52,8 @@ class Looking:
     dataset: Dataset | None
     is_anothers: IsAnothers
     names: Names = field(default_factory=dict)
+    stays: set[str] = field(default_factory=set)
+    """Values seen on rows that keep them by right: their bounds and statistics stay with them."""
 
     def look(self, found: Found, body: Body, *, sight: Sight, parked_allowed: bool) -> Looked:
         """Everything about one version."""
@@ -62,10 +65,15 @@ class Looking:
         try:
             rows = self._content(stream, sight=sight, parked_allowed=parked_allowed)
         except LakeError as err:
-            sight.saw(What.CANNOT_SEE, "content", detail=f"{err.code}: {err}")
+            self._unseen(sight, f"{err.code}: {err}")
         except (pa.ArrowException, OSError, zlib.error):
-            sight.saw(What.CANNOT_SEE, "content", detail="cannot be decoded")
+            self._unseen(sight, "cannot be decoded")
         return Looked(seen + Seen(rows=rows or 0), rows, body.info)
+
+    def _unseen(self, sight: Sight, detail: str) -> None:
+        # Beside the declared places nothing has to be readable; within them everything has.
+        what = What.UNREADABLE if self.dataset is None else What.CANNOT_SEE
+        sight.saw(what, "content", detail=detail)
 
     def key(self, uri: str, *, sight: Sight) -> None:
         """A key that names somebody: all there is of a delete marker or an open upload."""
@@ -83,7 +91,8 @@ class Looking:
     def _content(self, stream: Opened, *, sight: Sight, parked_allowed: bool) -> int | None:
         if stream.form in (Form.TEXT, Form.GZIP, Form.ZSTD, Form.BINARY, Form.UNKNOWN):
             if stream.form is Form.UNKNOWN:
-                sight.saw(What.UNREADABLE, "content", detail="a form that is not known")
+                what = What.NOTE if self.dataset is None else What.UNREADABLE
+                sight.saw(what, "content", detail="a form that is not known")
             bronze = self.dataset is not None and self.dataset.location is not None
             reader = LineReader(self.dataset, self.needles) if bronze and self.dataset else None
             search = LineSearch(self.needles, reader, parked_allowed=parked_allowed)
@@ -99,7 +108,10 @@ class Looking:
         return None
 
     def _aside(self, aside: Aside, sight: Sight) -> None:
-        if aside.cut:
+        if aside.value in self.stays:
+            subject = self.needles.subject_of(aside.value)
+            sight.saw(What.WITHHELD, aside.where, detail=_LEGAL, subject=subject)
+        elif aside.cut:
             subject = self.needles.subject_of(aside.value)
             detail = "the beginning of a value"
             sight.saw(What.RESIDUE, aside.where, detail=detail, subject=subject)
@@ -108,27 +120,20 @@ class Looking:
 
     def _parquet(self, file: BinaryIO, sight: Sight) -> int:
         parquet = opened(file)
-        stays: set[str] = set()
         reader = RowReader(
             parquet.schema_arrow,
             dataset=self.dataset or _BESIDE,
             needles=self.needles,
             names=self.names,
         )
-        rows = self._rows(parquet, reader, stays=stays, sight=sight)
+        rows = self._rows(parquet, reader, sight=sight)
         for aside in asides(file, needles=self.needles):
-            if aside.value in stays:
-                subject = self.needles.subject_of(aside.value)
-                sight.saw(What.WITHHELD, aside.where, subject=subject)
-            else:
-                self._aside(aside, sight)
+            self._aside(aside, sight)
         if rows != parquet.metadata.num_rows:
             sight.saw(What.CANNOT_SEE, "content", detail="fewer rows than the footer says")
         return rows
 
-    def _rows(
-        self, parquet: pq.ParquetFile, reader: RowReader, *, stays: set[str], sight: Sight
-    ) -> int:
+    def _rows(self, parquet: pq.ParquetFile, reader: RowReader, *, sight: Sight) -> int:
         if not reader.columns:
             return int(parquet.metadata.num_rows)
         rows = 0
@@ -139,23 +144,23 @@ class Looking:
                 for row in reader.rows(batch.take(pa.array(asked))):
                     held = reader.read(row)
                     if held is not None:
-                        self._held(held, stays=stays, sight=sight)
+                        self._held(held, sight=sight)
                     elif number := reader.notes(row):
                         detail = "another case or a plain hash"
                         sight.saw(What.NOTE, "row", detail=detail, count=number)
         return rows
 
-    def _held(self, held: Held, *, stays: set[str], sight: Sight) -> None:
+    def _held(self, held: Held, *, sight: Sight) -> None:
         dataset = self.dataset or _BESIDE
         required = set(held.required(dataset.elsewhere))
         for spot in held.spots:
             what, detail = What.RESIDUE, ""
             if held.judgement.fate is Fate.STAYS:
-                what, detail = What.WITHHELD, "kept on a legal ground"
+                what, detail = What.WITHHELD, _LEGAL
             elif held.judgement.fate is Fate.SEVERED and spot not in required:
                 what, detail = What.WITHHELD, "elsewhere: report"
             if what is What.WITHHELD:
-                stays.add(spot.value)
+                self.stays.add(spot.value)
             where = f"column {column_name(spot.path, dataset.roles.declared)}"
             subject = self.needles.subject_of(spot.value)
             sight.saw(what, where, detail=detail, subject=subject)

@@ -1,5 +1,5 @@
-"""Where somebody stands in what Iceberg writes about a table: manifests with their bounds, partition
-values and DELETED entries, manifest lists, Puffin files. Reads only.
+"""Where somebody stands in what Iceberg writes about a table: manifests (bounds, partition values,
+DELETED entries), manifest lists, Puffin files. Reads only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from app.lake.verify.parquet import Aside
 from app.lake.verify.text import utf8
 
 IsAnothers = Callable[[str, int, bytes], bool]
-"""(file path, field id, bound): whether a cut bound stands for somebody else's value in that file."""
+"""(file path, field id, bound): whether a cut bound is somebody else's value in that file."""
 _PUFFIN = b"PFA1"
 _STATUS = {0: "live entry", 1: "live entry", 2: "DELETED entry"}
 _BOUNDS = ("lower_bounds", "upper_bounds")

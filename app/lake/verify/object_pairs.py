@@ -16,11 +16,11 @@ from app.domain.identifiers import Targets
 from app.domain.receipts import ObjectWork, WorkState
 from app.lake.ports import COMPLIANCE, ObjectInfo, ObjectStore
 from app.lake.verify.content import Opened, Readable
+from app.lake.verify.edits import Book
 from app.lake.verify.line_pairs import LinePair
 from app.lake.verify.line_rows import LineReader
 from app.lake.verify.lines import holds_anybody
 from app.lake.verify.needles import Needles
-from app.lake.verify.edits import Book
 from app.lake.verify.places import Sight
 
 _OUR_MARK = "clearlake-"

@@ -16,7 +16,6 @@ from app.domain.errors import AccessDeniedError, LakeError, ObjectMissingError
 from app.lake.ports import ObjectInfo, ObjectStore, Upload
 from app.lake.verify.content import Readable
 
-
 _OWN = "/.clearlake/"
 """Superseded copies in a folder: what lies there is not current."""
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -155,12 +156,12 @@ class RowReader:
         pairs: list[tuple[Spot, bytes]] = []
         for name, value in old.items():
             inside = self._inside.get(self._trees[name].path, frozenset())
-            compare = _Comparison(lambda v, p, i=inside: self._required(v, p, i), pairs)
+            compare = _Comparison(partial(self._required, inside=inside), pairs)
             if not compare.same(value, new[name], self._trees[name]):
                 return None
         return pairs
 
-    def _required(self, leaf: Any, path: str, inside: frozenset[str]) -> list[Spot]:
+    def _required(self, leaf: Any, path: str, *, inside: frozenset[str]) -> list[Spot]:
         spots = self._in_leaf(leaf, path, inside)
         return [s for s in spots if s.known or self.dataset.elsewhere == "replace"]
 

@@ -1,0 +1,280 @@
+"""The second look at a whole lake, numbered as in docs (Verify, E0 to E5). Reads only, by its own
+credential and its own code; repairs nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from app.domain.datasets import DataMap, Dataset
+from app.domain.errors import AccessDeniedError, LakeError
+from app.domain.findings import Finding, Seen, What
+from app.domain.identifiers import Targets
+from app.domain.receipts import ObjectWork, TableWork
+from app.lake.coverage import Places, undeclared_places
+from app.lake.ports import ObjectStore
+from app.lake.verify import arithmetic
+from app.lake.verify.content import Opened
+from app.lake.verify.excuses import Excuses, late
+from app.lake.verify.looking import Looking
+from app.lake.verify.needles import Needles
+from app.lake.verify.parquet import bound_is_anothers
+from app.lake.verify.places import Sight, full_uri
+from app.lake.verify.sources import Bucket, Folder, Found, Source
+from app.lake.verify.tables import TableView, cannot_read, outside, read_table
+
+Progress = Callable[[str, int, int], None]
+"""(dataset, objects looked at, objects listed)."""
+BESIDE = "beside the declared places"
+_METADATA_LAST = (".avro", ".json", ".puffin", ".stats")
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """All that the second look saw."""
+
+    findings: tuple[Finding, ...]
+    seen: Mapping[str, Seen]
+    undeclared: tuple[str, ...]
+    """Places beside the declared ones, with how many objects lie there."""
+
+
+def verify_lake(
+    data_map: DataMap,
+    *,
+    targets: Targets,
+    store: ObjectStore,
+    metadata_location: Callable[[str], str],
+    objects: Mapping[str, Sequence[ObjectWork]],
+    tables: Mapping[str, TableWork],
+    horizons: Mapping[str, datetime],
+    progress: Progress,
+) -> Verified:
+    """Verify a run. `objects`, `tables`: its records by dataset; `horizons`: H of Bronze datasets
+    (a table's H is in its record). `store` holds the read-only credential.
+    """
+    excuses = Excuses.of((w for works in objects.values() for w in works), tables.values())
+    look = _LakeLook(data_map, Needles(targets), store, metadata_location, excuses, progress)
+    look.horizons = dict(horizons)
+    look.table_works = dict(tables)
+    look.works = {w.uri: w for works in objects.values() for w in works}
+    look.everything()
+    for dataset in data_map.bronze:
+        works = objects.get(dataset.name, ())
+        look.findings += arithmetic.of_objects(dataset, works, look.rows)
+    for dataset in data_map.tables:
+        if dataset.name in tables:
+            look.findings += arithmetic.of_table(dataset, tables[dataset.name], look.rows)
+    return look.verified()
+
+
+def find_person(
+    data_map: DataMap,
+    *,
+    targets: Targets,
+    store: ObjectStore,
+    metadata_location: Callable[[str], str],
+    progress: Progress,
+) -> Verified:
+    """Where somebody stands in the lake now, with no run to compare with."""
+    excuses = Excuses.of((), ())
+    look = _LakeLook(data_map, Needles(targets), store, metadata_location, excuses, progress)
+    look.everything()
+    return look.verified()
+
+
+@dataclass(slots=True)
+class _LakeLook:
+    data_map: DataMap
+    needles: Needles
+    store: ObjectStore
+    metadata_location: Callable[[str], str]
+    excuses: Excuses
+    progress: Progress
+    horizons: dict[str, datetime] = field(default_factory=dict)
+    table_works: dict[str, TableWork] = field(default_factory=dict)
+    works: dict[str, ObjectWork] | None = None
+    findings: list[Finding] = field(default_factory=list)
+    rows: dict[tuple[str, str], int] = field(default_factory=dict)
+    _seen: dict[str, Seen] = field(default_factory=dict)
+    _views: dict[str, TableView] = field(default_factory=dict)
+    _opened: Counter[str] = field(default_factory=Counter)
+    _undeclared: tuple[str, ...] = ()
+
+    def everything(self) -> None:
+        """E0 to E3 and E5, for every declared place and what lies beside it."""
+        for dataset in self.data_map.tables:
+            self._read_table(dataset)
+        places = self._places()
+        listed, beside = self._listed(places)  # E1
+        for dataset in self.data_map.datasets:
+            self._dataset(dataset, listed.get(dataset.name, []))
+        self._objects(None, beside)
+        self._uploads(places)
+        self._undeclared = undeclared_places(places, (f.uri for f in beside))
+        for dataset in self.data_map.tables:  # E0
+            view = self._views.get(dataset.name)
+            if view is not None:
+                rows = {u: self.rows.get((u, v)) for u, v in self._latest(view)}
+                self.findings += view.not_seen(dataset, rows)
+
+    def verified(self) -> Verified:
+        """The result, in a stable order."""
+        return Verified(
+            tuple(sorted(self.findings, key=_order)), dict(self._seen), self._undeclared
+        )
+
+    def _source(self, uri: str) -> Source:
+        return Folder() if uri.startswith("file://") else Bucket(self.store)
+
+    def _read_table(self, dataset: Dataset) -> None:
+        assert dataset.table is not None
+        try:
+            where = full_uri(self.metadata_location(dataset.table))
+            self._views[dataset.name] = read_table(where, self._source(where))
+        except LakeError as err:
+            self.findings.append(cannot_read(dataset, dataset.table, err))
+
+    def _places(self) -> Places:
+        declared = {d.location: d for d in self.data_map.bronze if d.location is not None}
+        for dataset in self.data_map.tables:
+            view = self._views.get(dataset.name)
+            if view is not None:
+                declared[full_uri(view.metadata.location).rstrip("/") + "/"] = dataset
+        warehouse = self.data_map.catalog.warehouse if self.data_map.catalog else None
+        return Places.of(declared, warehouse=full_uri(warehouse) if warehouse else None)
+
+    def _listed(self, places: Places) -> tuple[dict[str, list[Found]], list[Found]]:
+        """E1. Everything under every root: by dataset, and beside them."""
+        listed: dict[str, list[Found]] = {}
+        beside: list[Found] = []
+        for found in self._under_roots(places):
+            dataset = places.dataset_of(found.uri)
+            (beside if dataset is None else listed.setdefault(dataset.name, [])).append(found)
+        for name, view in self._views.items():
+            for uri in outside(view, places.roots):
+                for found in self._source(uri).all_under(uri):
+                    if found.uri == uri:
+                        listed.setdefault(name, []).append(found)
+        return listed, beside
+
+    def _under_roots(self, places: Places) -> Iterator[Found]:
+        for root in places.roots:
+            try:
+                found = list(self._source(root).all_under(root))
+            except AccessDeniedError:
+                sight = Sight("", BESIDE, root)
+                sight.saw(
+                    What.UNREADABLE, "listing", detail="only the declared places can be listed"
+                )
+                self.findings += sight.findings
+                found = []
+                for prefix in places.under(root):
+                    found += self._source(prefix).all_under(prefix)
+            yield from found
+
+    def _dataset(self, dataset: Dataset, found: list[Found]) -> None:
+        if not found and dataset.location is not None:
+            sight = Sight.of(dataset, dataset.location)
+            sight.saw(What.NOTE, "prefix", detail="nothing lies there")
+            self.findings += sight.findings
+        self._seen.setdefault(dataset.name, Seen())
+        self._objects(dataset, sorted(found, key=_data_first))
+
+    def _objects(self, dataset: Dataset | None, listed: list[Found]) -> None:
+        name = dataset.name if dataset is not None else BESIDE
+        view = self._views.get(name)
+        looking = Looking(
+            self.needles, dataset, self._is_anothers, view.metadata.names if view else {}
+        )
+        work = self.table_works.get(name)
+        late_files = view.late(work.horizon) if view and work else frozenset()
+        for number, found in enumerate(listed):
+            self.progress(name, number, len(listed))
+            after = self.horizons.get(name)
+            is_late = found.uri in late_files or (after is not None and found.modified > after)
+            self._one(found, looking, is_late=is_late)
+        self.progress(name, len(listed), len(listed))
+
+    def _one(self, found: Found, looking: Looking, *, is_late: bool) -> None:
+        """E2, E3, E5 for one version: decode, search, and name what was found."""
+        sight = _sight(looking.dataset, found)
+        looking.key(found.uri, sight=sight)
+        info = None
+        name = looking.dataset.name if looking.dataset is not None else BESIDE
+        if not found.is_marker:
+            try:
+                with self._source(found.uri).open(found) as body:
+                    parked = self._may_hold_parked(found.uri)
+                    looked = looking.look(found, body, sight=sight, parked_allowed=parked)
+                info = looked.info
+                self._seen[name] = self._seen.get(name, Seen()) + looked.seen
+                self._opened[found.uri] += 1
+                if looked.rows is not None:
+                    self.rows[found.uri, found.version_id] = looked.rows
+            except LakeError as err:
+                sight.saw(What.CANNOT_SEE, "object", detail=err.code)
+        findings = sight.findings
+        if findings and info is not None:
+            findings = self.excuses.applied(findings, info=info, now=self.store.now())
+        self.findings += late(findings) if is_late else findings
+
+    def _may_hold_parked(self, uri: str) -> bool:
+        if self.data_map.unparsable != "park":
+            return False
+        work = self.works.get(uri) if self.works is not None else None
+        return self.works is None or (work is not None and work.counts.parked > 0)
+
+    def _is_anothers(self, path: str, field_id: int, bound: bytes) -> bool:
+        uri = full_uri(path)
+        source = self._source(uri)
+        try:
+            with source.open(source.latest(uri)) as body, closing(Opened(body.stream).whole()) as f:
+                return bound_is_anothers(f, field_id=field_id, bound=bound, needles=self.needles)
+        except LakeError:
+            return False
+
+    def _uploads(self, places: Places) -> None:
+        for root in places.roots:
+            for upload in self._source(root).uploads(root):
+                dataset = places.dataset_of(upload.uri)
+                aspect = "open upload"
+                sight = Sight("", BESIDE, upload.uri, aspect=aspect)
+                what = What.NOTE
+                if dataset is not None:
+                    sight = Sight.of(dataset, upload.uri, aspect=aspect)
+                    what = What.UNREADABLE
+                Looking(self.needles, dataset, self._is_anothers).key(upload.uri, sight=sight)
+                sight.saw(what, "parts", detail="bytes that no reader can open")
+                self.findings += sight.findings
+
+    def _latest(self, view: TableView) -> Iterator[tuple[str, str]]:
+        """(URI, version) of those files of a table that were opened."""
+        versions: dict[str, str] = {}
+        for uri, version in self.rows:
+            versions.setdefault(uri, version)
+        for uri in view.named:
+            if self._opened[uri]:
+                yield uri, versions.get(uri, "")
+
+
+def _sight(dataset: Dataset | None, found: Found) -> Sight:
+    aspect = "" if found.is_latest else "old version"
+    if found.is_marker:
+        aspect = "delete marker"
+    if dataset is None:
+        return Sight("", BESIDE, found.uri, found.version_id, aspect)
+    return Sight.of(dataset, found.uri, version_id=found.version_id, aspect=aspect)
+
+
+def _data_first(found: Found) -> tuple[bool, str, str]:
+    """Rows kept by right are known before the bounds that speak of them are judged."""
+    return found.uri.endswith(_METADATA_LAST), found.uri, found.version_id
+
+
+def _order(found: Finding) -> tuple[str, ...]:
+    return found.what, found.layer, found.dataset, found.place, found.detail, str(found.subject)
