@@ -23,9 +23,9 @@ from app.lake.datamap import map_text
 from app.lake.make import Codec, LakeMade, make_lake
 from app.lake.ports import TableEngine
 from app.lake.stitch import stitch
-from app.offline.acts import Say
 from app.offline.journal import StateFolder
 from app.offline.run import Ended, OfflineRun, Request
+from app.offline.search import Say
 from app.servers import Servers, remove_state
 
 ROOT = "s3://analytics/"

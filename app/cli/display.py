@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from app.offline.acts import Say
+from app.offline.search import Say
 
 ERR = Console(stderr=True, highlight=False)
 OUT = Console(highlight=False)

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from app.domain.errors import UnsupportedTableError
 from app.domain.receipts import Counts, FileWork, WorkState
 from app.lake.ports import DataFile, TableEngine, TableHead
-from app.lake.table_columns import columns, is_bytes
+from app.lake.table_columns import columns, is_bytes, is_text
 from app.lake.table_names import normalise
 from app.lake.table_rows import RowGroup, is_number
 from app.lake.table_texts import Rule, text_holds
@@ -63,7 +63,10 @@ class ParquetData:
         self, source: BinaryIO, *, file: DataFile, rule: Rule, head: TableHead, hidden: HiddenRows
     ) -> None:
         self._file, self._rule, self._head = file, rule, head
-        self._parquet = pq.ParquetFile(source)
+        footer = pq.read_metadata(source)
+        self._parquet = pq.ParquetFile(
+            source, metadata=footer, read_dictionary=_repetitive_texts(footer)
+        )
         self._schema = self._parquet.schema_arrow
         self._columns = columns(
             self._schema,
@@ -168,7 +171,7 @@ class ParquetData:
         footer = self._parquet.metadata
         chunks = [footer.row_group(0).column(i) for i in range(footer.num_columns)]
         codecs = {c.path_in_schema: _CODECS.get(c.compression, c.compression) for c in chunks}
-        dictionary = [c.path_in_schema for c in chunks if c.has_dictionary_page]
+        dictionary = [c.path_in_schema for c in chunks if c.has_dictionary_page and _pays(c)]
         options: dict[str, Any] = {
             "compression": codecs,
             "use_dictionary": dictionary or False,
@@ -185,6 +188,31 @@ class ParquetData:
         if any(c.physical_type == "INT96" for c in chunks):
             options["use_deprecated_int96_timestamps"] = True
         return options
+
+
+def _pays(chunk: Any) -> bool:
+    """Whether a dictionary held to the end of a chunk: a writer gives up on one that grows."""
+    if chunk.num_values < _MANY:
+        return True
+    a_value = chunk.total_uncompressed_size / chunk.num_values
+    return bool(a_value < _A_VALUE.get(chunk.physical_type, 12.0))
+
+
+_MANY = 10_000
+_A_VALUE = {"INT32": 3.0, "FLOAT": 3.0, "INT64": 6.0, "DOUBLE": 6.0}
+
+
+def _repetitive_texts(footer: pq.FileMetaData) -> list[str] | None:
+    """Top-level text columns to be read, searched and written by their dictionaries."""
+    if footer.num_row_groups == 0 or _ARROW_SCHEMA in (footer.metadata or {}):
+        return None  # a schema of Arrow's own says which columns are dictionaries
+    chunks = [footer.row_group(0).column(i) for i in range(footer.num_columns)]
+    names = {f.name for f in footer.schema.to_arrow_schema() if is_text(f.type)}
+    return [
+        c.path_in_schema
+        for c in chunks
+        if c.path_in_schema in names and c.has_dictionary_page and _pays(c)
+    ] or None
 
 
 _CODECS = {"UNCOMPRESSED": "NONE"}

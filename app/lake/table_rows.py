@@ -21,7 +21,17 @@ from app.domain.receipts import Counts, Share
 from app.lake.jsontext import Leaf
 from app.lake.table_columns import Column
 from app.lake.table_texts import Editing, Found, Rule, holds_target, parsed
-from app.lake.table_values import Mask, Parts, Rows, replaced, rows_that_hold, texts, whole
+from app.lake.table_values import (
+    Mask,
+    Parts,
+    Rows,
+    joined,
+    replaced,
+    rows_that_hold,
+    texts,
+    whole,
+    without_leftovers,
+)
 from app.lake.tombstones import row_owner
 
 
@@ -84,10 +94,10 @@ class RowGroup:
         columns = []
         for name, column in zip(self._table.column_names, self._table.columns, strict=True):
             if name in changed and edited:
-                both = pa.concat_arrays([whole(column), changed[name]])
-                columns.append(both.take(pa.array(order)))
+                new = joined(whole(column), changed[name], pa.array(order))
             else:
-                columns.append(column if everything else column.take(plain))
+                new = whole(column) if everything else whole(column).take(plain)
+            columns.append(without_leftovers(new))
         return pa.table(columns, schema=self._table.schema)
 
     def _holds(self, parts: Parts, array: pa.Array) -> Mask:

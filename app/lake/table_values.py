@@ -149,12 +149,37 @@ def _map(array: pa.Array, *, parts: Parts, rows: Rows, replace: Replace) -> pa.A
     )
 
 
+def joined(column: pa.Array, rows: pa.Array, order: pa.Array) -> pa.Array:
+    """`column` and then `rows`, taken in this order."""
+    parts = pa.chunked_array([column, rows])
+    if isinstance(column.type, pa.DictionaryType):
+        parts = parts.unify_dictionaries()
+    return pa.concat_arrays(parts.chunks).take(order)
+
+
+def without_leftovers(array: pa.Array) -> pa.Array:
+    """A dictionary without the values that no row has any more: they would be written too."""
+    if not isinstance(array.type, pa.DictionaryType):
+        return array
+    size = len(array.dictionary)
+    indices = array.indices
+    used = np.zeros(size, np.bool_)
+    used[indices.drop_null().to_numpy(zero_copy_only=False)] = True
+    if used.all():
+        return array
+    places = pa.array(np.cumsum(used) - 1, indices.type)
+    left = array.dictionary.filter(pa.array(used))
+    return pa.DictionaryArray.from_arrays(places.take(indices), left, ordered=array.type.ordered)
+
+
 def texts(array: pa.Array, parts: Parts) -> list[list[str]]:
     """Every value of one leaf, by row, as text; nulls left out. `parts` without the column."""
     return [list(_walk(value, parts)) for value in _pylist(array)]
 
 
 def _pylist(array: pa.Array) -> list[Any]:
+    if isinstance(array.type, pa.DictionaryType):
+        array = array.dictionary_decode()
     try:
         return list(array.to_pylist())
     except UnicodeDecodeError:

@@ -27,10 +27,7 @@ from app.lake.undo_objects import undo_objects
 from app.lake.undo_tables import undo_table
 from app.lake.verify import check_files, check_objects
 from app.offline.journal import Journal
-from app.offline.search import look_again
-
-Say = Callable[[str, str, int, int], None]
-"""Stage, dataset, done, of how many."""
+from app.offline.search import Say, look_again
 
 _OPEN = frozenset({WorkState.DEFERRED, WorkState.HELD, WorkState.PARKED})
 _HARMLESS = frozenset({What.NOTE, What.WITHHELD, What.PARKED})
@@ -143,7 +140,11 @@ class Acts:
     def _check_files(self, work: TableWork, dataset: Dataset) -> list[Finding]:
         assert self.doors.verify_engine is not None
         return check_files(
-            work, dataset=dataset, targets=self.targets, open_file=self.doors.verify_engine.open
+            work,
+            dataset=dataset,
+            targets=self.targets,
+            open_file=self.doors.verify_engine.open,
+            metadata_location=self.doors.verify_engine.head(work.table).metadata_location,
         )
 
     # --- check ---------------------------------------------------------------------------------
@@ -256,6 +257,7 @@ class Acts:
             objects={d.name: self.journal.works(d.name) for d in self.data_map.bronze},
             tables={d.name: self._table(d) for d in self.data_map.tables},
             horizons=horizons,
+            committed_at=datetime.fromisoformat(self.journal.fact("erased_at") or ""),
             say=self.say,
         )
         self.journal.put_document("seeing", seeing)

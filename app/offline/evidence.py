@@ -42,20 +42,10 @@ from app.domain.reports import (
     verdict_of,
 )
 from app.offline.journal import Journal
+from app.offline.search import Seeing
 
 _PARTS = ("clearlake", "pyarrow", "pyiceberg", "boto3", "ahocorasick-rs")
 _TIMES = ("resolved", "planned", "erased", "checked", "purging", "purged", "verified")
-
-
-@dataclass(frozen=True, slots=True)
-class Seeing:
-    """What the verify stage journalled: all that a report says of the second look."""
-
-    findings: tuple[Finding, ...]
-    seen: dict[str, Seen]
-    undeclared: tuple[str, ...]
-    horizons: dict[str, str]
-    horizon_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

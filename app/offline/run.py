@@ -33,10 +33,11 @@ from app.domain.runs import UNDOABLE, Stage
 from app.lake.identities import resolve
 from app.lake.mapcheck import check_map
 from app.lake.ports import Doors
-from app.offline.acts import Acts, Say
+from app.offline.acts import Acts
 from app.offline.evidence import Written, write_reports
 from app.offline.journal import Journal, StateFolder
 from app.offline.planning import make_plan
+from app.offline.search import Say
 
 _ENTRY = {
     Stage.OPEN: "resolve",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -351,9 +352,18 @@ def test_a_shape_that_cannot_be_erased_is_refused_with_the_way_out(
 
 
 def test_format_version_3_is_refused(place_file: Any) -> None:
-    engine = place_file.engine
-    engine.create_table(TABLE, SCHEMA, partition_by=None, properties={"format-version": "3"})
-    (reason,) = engine.refusals(TABLE)
+    engine = _make(place_file, _rows("x"))
+    head = engine.head(TABLE)
+    with engine.open(head.metadata_location) as file:
+        document = json.loads(file.read())
+    document |= {"format-version": 3, "next-row-id": 1}
+    document["snapshots"][0] |= {"first-row-id": 0, "added-rows": 1}
+    path = head.metadata_location.replace("/things/", "/newer/")
+    with engine.create(path) as file:
+        file.write(json.dumps(document).replace("/things", "/newer").encode())
+    engine._catalog.register_table("lake.newer", path)
+    (reason,) = engine.refusals("lake.newer")
+    assert "version 3" in reason
     assert "Use Spark" in reason
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from app.domain.datasets import Dataset, KeepWhen, Layer, OwnerWhen, Roles, Treatment, Where
 from app.domain.identifiers import Identifier, Identity, Kind, Targets
 from app.domain.receipts import Counts, ObjectWork, Share, Superseded, WorkState
-from conftest import Place
+from tests.places import Place
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
@@ -31,7 +31,9 @@ def device(number: int) -> str:
     return "fp_" + hashlib.blake2b(str(number).encode(), digest_size=16).hexdigest()
 
 
-def identity(name: str, *, users: Iterable[str] = (), linked: Iterable[Identifier] = ()) -> Identity:
+def identity(
+    name: str, *, users: Iterable[str] = (), linked: Iterable[Identifier] = ()
+) -> Identity:
     given = frozenset(Identifier(Kind.USER_ID, u) for u in users)
     return Identity(name, given, frozenset(linked), frozenset(), ())
 
@@ -65,9 +67,17 @@ TOMBSTONE = Treatment(kind="tombstone", purpose="statistics", legal_basis="6(1)(
 
 
 def event(
-    number: int | None, *, name: str = "search.query", path: str = "/", anon_id: str = "", **payload: Any
+    number: int | None,
+    *,
+    name: str = "search.query",
+    path: str = "/",
+    anon_id: str = "",
+    **payload: Any,
 ) -> bytes:
-    who = {"user_id": None if number is None else user(number), "anon_id": anon_id or anon(number or 0)}
+    who = {
+        "user_id": None if number is None else user(number),
+        "anon_id": anon_id or anon(number or 0),
+    }
     said = {
         "event_id": f"evt_{number}", "name": name, "user": who, "session_id": "s_0",
         "device": {"ua": "Mozilla", "n": 1.50}, "page": {"path": path, "ref": None},
@@ -123,9 +133,7 @@ def right_pair() -> Pair:
         0: Share(deleted=2, tombstoned=3, co_owned=1),
         1: Share(deleted=1, tombstoned=3),
     }
-    counts = Counts(
-        before=13, deleted=3, tombstoned=6, co_owned=1, values=8, shares=shares
-    )
+    counts = Counts(before=13, deleted=3, tombstoned=6, co_owned=1, values=8, shares=shares)
     return Pair(base, new, counts)
 
 
@@ -135,7 +143,12 @@ def load(place: Place, name: str, body: bytes) -> tuple[str, str]:
 
 
 def written(
-    place: Place, pair: Pair, *, name: str = "evt-1.ndjson", base: bytes = b"", new: bytes | None = None
+    place: Place,
+    pair: Pair,
+    *,
+    name: str = "evt-1.ndjson",
+    base: bytes = b"",
+    new: bytes | None = None,
 ) -> ObjectWork:
     """Base and replacement in the store, as an eraser leaves them, and its work record."""
     base = base or b"".join(pair.base)
@@ -143,7 +156,12 @@ def written(
     uri, version = load(place, name, base)
     info = place.reader.info(uri, version_id=version)
     put = place.eraser.put(
-        uri, io.BytesIO(new), if_match=info.etag, like=info, marks={"clearlake-run": "r"}, retain=True
+        uri,
+        io.BytesIO(new),
+        if_match=info.etag,
+        like=info,
+        marks={"clearlake-run": "r"},
+        retain=True,
     )
     return ObjectWork(
         uri=uri, state=WorkState.WRITTEN, base_version=version, base_etag=info.etag,
