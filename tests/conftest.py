@@ -15,9 +15,9 @@ import pytest
 from app.domain.datasets import Catalog
 from app.lake.local import LocalLoader, LocalPurger, LocalStore
 from app.lake.ports import Purger
-from app.lake.s3 import S3Loader, S3Store
+from app.lake.s3 import S3Loader, S3Purger, S3Store
 from app.servers import Servers, remove_state
-from tests.places import Place, S3Doors
+from tests.places import Buckets, Place, S3Doors
 
 
 @pytest.fixture(scope="session")
@@ -47,15 +47,22 @@ def s3_doors(servers: Servers) -> Iterator[S3Doors]:
         key = s3.credentials["writer"]
         loader = S3Loader(s3.endpoint, s3.region, key.access_key, key.secret_key)
         closing.callback(loader.close)
-        yield S3Doors(servers, store("reader"), store("eraser"), store("verifier"), loader)
+        key = s3.credentials["purger"]
+        purger = S3Purger(
+            *(s3.endpoint, s3.region, key.access_key, key.secret_key), prefixes=["s3://"]
+        )
+        closing.callback(purger.close)
+        buckets = Buckets(loader, purger)
+        closing.callback(buckets.close)
+        stores = store("reader"), store("eraser"), store("verifier")
+        yield S3Doors(servers, *stores, loader, buckets)
 
 
 @pytest.fixture
 def place_s3(s3_doors: S3Doors) -> Iterator[Place]:
     """A fresh bucket with Object Lock, and a catalog in a schema of its own in Postgres."""
-    name = f"lake-{uuid4().hex[:12]}"
-    root = f"s3://{name}/"
-    schema = _schema(s3_doors.servers.postgres.url, name.replace("-", "_"))
+    root = s3_doors.buckets.take()
+    schema = _schema(s3_doors.servers.postgres.url, f"lake_{uuid4().hex[:12]}")
     with ExitStack() as closing:
 
         def purger(prefixes: tuple[str, ...]) -> Purger:
@@ -74,7 +81,6 @@ def place_s3(s3_doors: S3Doors) -> Iterator[Place]:
             catalog=Catalog(name="lake", type="sql", uri=schema, warehouse=root),
             io_properties=s3_doors.io_properties("eraser"),
         )
-        place.loader.ensure_bucket(root, object_lock=True)
         yield place
         place.close()
 

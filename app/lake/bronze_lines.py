@@ -166,6 +166,8 @@ def _filled(block: Block, newlines: _Offsets) -> int:
 
 def _line(line: bytes, *, place: Place, rule: Rule, tally: Tally) -> bytes:
     """What becomes of one line (its newline included): itself, another text, or b''."""
+    if not rule.editor.may_hold(line):
+        return line
     mark = BOM if place.offset == 0 and line.startswith(BOM) else b""
     content = line[len(mark) :].rstrip(b"\r\n")
     tail = line[len(mark) + len(content) :]

@@ -47,8 +47,8 @@ def resolve(
     1. Links and derived values from rows that name a given user_id: dim_identity, the whole
        identity.link history of the tables, and Bronze (also what is not loaded yet).
     2. Who else used those values: a linked value of several user_ids is *shared* (decided by the
-       map, or by `shared_review` where it leaves them to a person); a derived value on somebody else's own row is
-       not harvested.
+       map, or by `shared_review` where it leaves them to a person); a derived value that stands on
+       somebody else's own row is not harvested.
     """
 
     def rows(dataset: Dataset, values: Set[str]) -> Iterator[LinkRow]:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
 
 from app.domain.errors import LakeError
 from app.domain.identifiers import Targets
@@ -232,6 +233,19 @@ class _Decoded:
 _Span = tuple[int, int, str]
 
 
+def may_hold(line: bytes, words: Words) -> bool:
+    """Whether a value can stand in a line, as it is or behind its escapes. Never a false no; a
+    line that was only a candidate for its escapes is told from a hit without being parsed.
+    """
+    if words.every(line):
+        return True
+    if b"\\" in line:
+        line = _ESCAPE.sub(lambda escape: _character(escape[0]), line)
+        if words.every(line):
+            return True
+    return b"%" in line and bool(words.every(unquote_to_bytes(line)))
+
+
 class Editor:
     """Finds the targets of a run in texts, and replaces them by their tombstones."""
 
@@ -247,6 +261,10 @@ class Editor:
         if text in self._targets.by_value:
             return [text]
         return [v for _, _, v in self._tokens(text.encode("utf-8", "surrogatepass"))]
+
+    def may_hold(self, line: bytes) -> bool:
+        """Whether a line is worth parsing: `may_hold` for the targets."""
+        return may_hold(line, self._words)
 
     def holder(self, raw: bytes) -> int | None:
         """The first subject whose value stands in any bytes by token, None when there is none.

@@ -18,9 +18,9 @@ from app.domain.datasets import Dataset, Roles, Where
 from app.domain.identifiers import Identifier
 from app.domain.policies import matches
 from app.lake.codecs import ContentError, blocks, decoded
-from app.lake.jsontext import JsonTextError, leaves
+from app.lake.jsontext import JsonTextError, leaves, may_hold
 from app.lake.ports import ObjectStore, TableEngine, Version
-from app.lake.tokens import TokenFilter
+from app.lake.tokens import TokenFilter, Words
 
 ValuesAt = Callable[[str], Iterable[str]]
 
@@ -41,9 +41,11 @@ def bronze_rows(
 ) -> Iterator[LinkRow]:
     """Rows of the current versions under the dataset's location that hold one of `values`."""
     assert dataset.location is not None
-    token_filter = TokenFilter(values)
+    token_filter, words = TokenFilter(values), Words(values)
     current = (v for v in store.versions(dataset.location) if v.is_latest and not v.is_marker)
     for line in (line for v in current for line in _hit_lines(store, v, token_filter)):
+        if not may_hold(line, words):
+            continue
         try:
             found = leaves(line)
         except JsonTextError:

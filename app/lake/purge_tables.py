@@ -94,7 +94,7 @@ def purge_table(
 
     `store` lists and reads; only `purger` destroys. `holds`: app.lake.table_content.holder.
     """
-    if not _is_erased(work) or work.state is WorkState.PARKED:
+    if not _is_erased(work) or (work.state is WorkState.PARKED and not work.expired):
         return work
     # 9. Expire the snapshots that reach a superseded file, no others.
     failpoint("purge_tables.before_expire")
@@ -276,7 +276,7 @@ class _Sweep:
             if uri in live:
                 stale = [v for v in versions if not v.is_latest]
                 yield from self._orphans(stale, versions=stale)
-            elif uri in candidates or f"clearlake-{self.run_id}-" in uri:
+            elif _is_of(uri, candidates) or f"clearlake-{self.run_id}-" in uri:
                 yield from (_condemn(v) for v in versions)
             else:
                 yield from self._orphans(versions, versions=versions)
@@ -302,6 +302,14 @@ class _Sweep:
         if is_metadata and _lists(raw, snapshots=self.work.expire):
             return True
         return old and self.holds(version.uri, raw)
+
+
+def _is_of(uri: str, candidates: set[str]) -> bool:
+    """Whether it is a candidate, or the checksum that Hadoop writes beside one in a folder."""
+    folder, _, name = uri.rpartition("/")
+    if name.startswith(".") and name.endswith(".crc"):
+        return f"{folder}/{name[1:-4]}" in candidates
+    return uri in candidates
 
 
 def _lists(raw: bytes, *, snapshots: Iterable[int]) -> bool:

@@ -85,7 +85,7 @@ def _candidates(raw: pa.Array, *, rule: Rule) -> list[int]:
     wide: Any = np.int64 if pa.types.is_large_binary(raw.type) else np.int32
     offsets = np.frombuffer(raw.buffers()[1], wide)[raw.offset : raw.offset + len(raw) + 1]
     first, last = int(offsets[0]), int(offsets[-1])
-    positions = rule.filter.candidates(memoryview(raw.buffers()[2])[first:last])
+    positions = rule.filter.candidates(memoryview(raw.buffers()[2]).cast("B")[first:last])
     if len(positions) == 0:
         return []
     at = np.searchsorted(offsets, positions + first, side="right") - 1

@@ -5,10 +5,12 @@ Run as a script, alone, by app.servers.process. Standard library only; not impor
 1. Start the server as the user it should run as, told by the kernel to stop if this guard dies.
 2. Wait until the server ends, a stop is asked for (SIGTERM), or the owner is no longer our parent.
 3. Send the server its own stop signal; after the grace, kill its process group.
+4. Remove the files that it leaves behind elsewhere.
 """
 
 import contextlib
 import ctypes
+import glob
 import json
 import os
 import signal
@@ -22,6 +24,16 @@ LOOK_SECONDS = 0.25
 
 
 def main(order: dict[str, Any]) -> int:
+    try:
+        return watch(order)
+    finally:
+        for pattern in order["leaves"]:
+            for path in glob.glob(pattern):
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+
+
+def watch(order: dict[str, Any]) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
     guard = os.getpid()
     child = os.fork()

@@ -51,6 +51,7 @@ class Postgres:
     ports = 1
 
     def __init__(self, state: State) -> None:
+        self._lock = state.lock
         self._password = state.secret("postgres.password")
         self._log = state.folder / "postgres.log"
         self._account = _nobody() if os.geteuid() == 0 else None
@@ -79,7 +80,8 @@ class Postgres:
     def ready(self, ports: list[int]) -> bool:
         """Whether it takes our password; makes our database the first time."""
         try:
-            with psycopg.connect(self._url(ports, "postgres"), autocommit=True) as link:
+            url = self._url(ports, "postgres")
+            with psycopg.connect(url, autocommit=True, connect_timeout=2) as link:
                 found = link.execute("select 1 from pg_database where datname = %s", (DATABASE,))
                 if found.fetchone() is None:
                     link.execute(f'create database "{DATABASE}"')
@@ -107,25 +109,26 @@ class Postgres:
             if self._account is not None:
                 os.chown(new, self._account.uid, self._account.gid)
                 os.chown(password_file.name, self._account.uid, self._account.gid)
-            done = self._run(
+            argv = (
                 *(self._install / "bin" / "initdb", "-D", new, "-U", USER),
                 *("--auth=scram-sha-256", f"--pwfile={password_file.name}", "--encoding=UTF8"),
-                *("--locale=C", "--data-checksums", "--no-instructions"),
+                *("--locale=C", "--data-checksums", "--no-instructions", "--no-sync"),
             )
+            done = run_as(self._account, argv, keep=(self._lock,))
         if done.returncode != 0:
             shutil.rmtree(new, ignore_errors=True)
             lines = done.stdout.replace(self._password, "[secret]").splitlines()[-12:]
             raise start_error(self.name, "could not make its cluster", log=self._log, lines=lines)
         new.rename(self._cluster)
 
-    def _run(self, *argv: str | Path) -> subprocess.CompletedProcess[str]:
-        return run_as(self._account, argv)
-
 
 def run_as(
-    account: Account | None, argv: tuple[str | Path, ...]
+    account: Account | None, argv: tuple[str | Path, ...], *, keep: tuple[int, ...] = ()
 ) -> subprocess.CompletedProcess[str]:
-    """Run a short program as that user and wait for it; OSError when it cannot be run at all."""
+    """Run a short program as that user and wait for it; OSError when it cannot be run at all.
+
+    `keep`: file descriptors it holds while it runs, even when we do not live to see its end.
+    """
     return subprocess.run(
         argv,
         env=plain_environment(),
@@ -140,6 +143,7 @@ def run_as(
         group=account.gid if account else None,
         extra_groups=[] if account else None,
         start_new_session=True,
+        pass_fds=keep,
     )
 
 

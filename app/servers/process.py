@@ -51,6 +51,8 @@ class Program:
     grace: float = 15.0
     """Seconds from the stop signal to the kill."""
     account: Account | None = None
+    leaves: Sequence[str] = ()
+    """Patterns of files outside the state folder that it makes and forgets."""
     secrets: Sequence[str] = field(default=(), repr=False)
 
 
@@ -68,6 +70,7 @@ class ServerProcess:
             "grace": program.grace,
             "uid": account.uid if account else None,
             "gid": account.gid if account else None,
+            "leaves": list(program.leaves),
         }
         with program.log.open("ab") as log:
             self._guard = subprocess.Popen(

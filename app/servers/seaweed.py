@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import http.client
 import json
+import os
 import secrets
 import shutil
 import sysconfig
@@ -12,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.domain.errors import ServerStartError
-from app.servers.process import Program
+from app.servers.process import PortTakenError, Program
 from app.servers.state import State, write_private
 
 GRACE_SECONDS = 2.0
@@ -101,6 +103,7 @@ class Seaweed:
             log=self._log,
             cwd=self._folder,
             grace=GRACE_SECONDS,
+            leaves=_free_sockets(ports),
             env={
                 **{f"WEED_JWT_{name}": secrets.token_urlsafe(32) for name in jwt},
                 "HOME": str(self._folder),  # no settings of the person who started us
@@ -112,7 +115,7 @@ class Seaweed:
 
     def ready(self, ports: list[int]) -> bool:
         """Whether S3 answers at all: an anonymous call is refused by a server that is up."""
-        link = http.client.HTTPConnection("127.0.0.1", ports[0], timeout=2)
+        link = http.client.HTTPConnection("127.0.0.1", ports[0], timeout=1)
         try:
             link.request("GET", "/")
             return link.getresponse().status == http.HTTPStatus.FORBIDDEN
@@ -152,6 +155,21 @@ def policy(rights: tuple[str, ...]) -> dict[str, object]:
     """An IAM policy that allows these actions everywhere."""
     statement = {"Effect": "Allow", "Action": list(rights), "Resource": ["arn:aws:s3:::*"]}
     return {"Version": "2012-10-17", "Statement": [statement]}
+
+
+def _free_sockets(ports: list[int]) -> list[str]:
+    """Patterns of its sockets in /tmp. A dead one of another user's would stop it: PortTakenError,
+    and other ports are tried.
+    """
+    patterns = [f"/tmp/seaweedfs-*-{port}.sock" for port in ports]  # noqa: S108 - its own choice
+    for path in (path for pattern in patterns for path in glob.glob(pattern)):
+        try:
+            os.unlink(path)
+        except PermissionError as err:
+            raise PortTakenError(f"s3: a socket of another user, {path}, is in the way.") from err
+        except FileNotFoundError:
+            pass
+    return patterns
 
 
 def _key_of(state: State, role: str) -> AccessKey:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -143,18 +144,20 @@ class Servers:
             raise ServerStartError(f"{name} could not be started: {err.strerror}.") from err
 
     def _start_part(self, part: Part) -> object:
-        for last in (False,) * (PORT_TRIES - 1) + (True,):
-            ports = free_ports(part.ports)
-            process = self._run(part.program(ports))
-            try:
-                process.wait_ready(partial(part.ready, ports), stopping=self._stopping)
-            except PortTakenError:
-                self._forget(process)
-                if last:
-                    raise
-            else:
-                return part.server(ports)
-        raise AssertionError("the last try returns or raises")
+        for _ in range(PORT_TRIES - 1):
+            with suppress(PortTakenError):
+                return self._start_once(part)
+        return self._start_once(part)
+
+    def _start_once(self, part: Part) -> object:
+        ports = free_ports(part.ports)
+        process = self._run(part.program(ports))
+        try:
+            process.wait_ready(partial(part.ready, ports), stopping=self._stopping)
+        except PortTakenError:
+            self._forget(process)
+            raise
+        return part.server(ports)
 
     def _run(self, program: Program) -> ServerProcess:
         with self._lock:  # once stopping, nothing new may start

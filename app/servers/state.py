@@ -27,6 +27,19 @@ STOPPING_SECONDS = 25.0
 """How long servers whose owner died may take to stop before a new start gives up."""
 
 
+_held: set[int] = set()
+
+
+def _let_go_in_child() -> None:
+    for descriptor in _held:
+        os.close(descriptor)
+    _held.clear()
+
+
+# a forked child that lives on would hold the folder; closing its copy does not unlock ours
+os.register_at_fork(after_in_child=_let_go_in_child)
+
+
 class State:
     """A state folder that this process holds until `release`, and its servers until they end."""
 
@@ -40,17 +53,20 @@ class State:
             raise ServerStartError(
                 f"The state folder {folder} cannot be used: {err.strerror}."
             ) from err
+        _held.add(self.lock)
         try:
             self._hold()
             self._file = folder / "state.json"
             self._known = self._read()
         except BaseException:
-            os.close(self.lock)
+            self.release()
             raise
 
     def release(self) -> None:
         """Let go of the folder. A server that still lives keeps holding it."""
-        os.close(self.lock)
+        if self.lock in _held:  # not in a forked child: there it is closed already
+            _held.remove(self.lock)
+            os.close(self.lock)
 
     def secret(self, name: str) -> str:
         """The secret of that name: made once, the same at every start of this folder."""

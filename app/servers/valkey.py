@@ -57,7 +57,7 @@ class Valkey:
     def ready(self, ports: list[int]) -> bool:
         """Whether it answers to its password: it is ours, and it has loaded its data."""
         try:
-            with socket.create_connection(("127.0.0.1", ports[0]), timeout=2) as link:
+            with socket.create_connection(("127.0.0.1", ports[0]), timeout=1) as link:
                 link.sendall(f"AUTH {self._password}\r\nPING\r\n".encode())
                 answer = b""
                 while answer.count(b"\n") < 2 and (piece := link.recv(200)):

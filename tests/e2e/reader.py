@@ -10,6 +10,7 @@ import re
 import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -45,7 +46,9 @@ class Bucket:
     secret_key: str = field(repr=False)
     name: str
 
+    @cached_property
     def client(self) -> Any:
+        """Of this bucket's reader; whoever asked for it closes it."""
         return boto3.client(
             "s3",
             endpoint_url=self.endpoint,
@@ -113,33 +116,21 @@ def _in_text(searcher: Searcher, text: str, *, source: str, place: str) -> Itera
 
 def in_bucket(bucket: Bucket, values: Iterable[str]) -> list[Held]:
     """Every version, marker, open upload, with keys, metadata and tags."""
-    searcher, client = Searcher(values), bucket.client()
-    try:
-        found = [h for each in _versions(client, bucket) for h in _in_version(searcher, *each)]
-        for upload in client.list_multipart_uploads(Bucket=bucket.name).get("Uploads", []):
-            found += _in_text(searcher, upload["Key"], source="upload", place=upload["Key"])
-        return found
-    finally:
-        client.close()
-
-
-def _versions(client: Any, bucket: Bucket) -> Iterator[tuple[Any, str, dict[str, Any], bool]]:
-    for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket.name):
+    searcher, client, name = Searcher(values), bucket.client, bucket.name
+    found: list[Held] = []
+    for page in client.get_paginator("list_object_versions").paginate(Bucket=name):
+        for entry in (*page.get("Versions", []), *page.get("DeleteMarkers", [])):
+            found += _in_text(searcher, entry["Key"], source="key", place=entry["Key"])
         for version in page.get("Versions", []):
-            yield client, bucket.name, version, False
-        for marker in page.get("DeleteMarkers", []):
-            yield client, bucket.name, marker, True
+            which = {"Bucket": name, "Key": version["Key"], "VersionId": version["VersionId"]}
+            found += _in_version(searcher, client, which)
+    for upload in client.list_multipart_uploads(Bucket=name).get("Uploads", []):
+        found += _in_text(searcher, upload["Key"], source="upload", place=upload["Key"])
+    return found
 
 
-def _in_version(
-    searcher: Searcher, client: Any, bucket: str, version: dict[str, Any], is_marker: bool
-) -> Iterator[Held]:
-    key = version["Key"]
-    place = f"{key} {version['VersionId']}"
-    yield from _in_text(searcher, key, source="key", place=place)
-    if is_marker:
-        return
-    which = {"Bucket": bucket, "Key": key, "VersionId": version["VersionId"]}
+def _in_version(searcher: Searcher, client: Any, which: dict[str, str]) -> Iterator[Held]:
+    place = f"{which['Key']} {which['VersionId']}"
     answer = client.get_object(**which)
     yield from _in_bytes(searcher, answer["Body"].read(), source="object", place=place)
     yield from _in_text(searcher, str(answer["Metadata"]), source="metadata", place=place)

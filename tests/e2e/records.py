@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import fastavro
@@ -36,10 +37,20 @@ class Gone:
         """The text without these people, as the oracle writes it."""
         return self._pattern.sub(GONE, text)
 
-    @property
+    @cached_property
     def _pattern(self) -> re.Pattern[str]:
-        found = "|".join(re.escape(v) for v in sorted(self.values, key=len, reverse=True))
-        return re.compile(rf"(?<![A-Za-z0-9_-])(?:{found})(?![A-Za-z0-9_-])")
+        values = sorted(self.values, key=len, reverse=True)
+        found = "|".join("".join(_spellings(c) for c in v) for v in values)
+        start = r"(?:(?<![A-Za-z0-9_-])|(?<=%[0-9A-Fa-f]{2}))"
+        return re.compile(rf"{start}(?:{found})(?![A-Za-z0-9_-])")
+
+
+def _spellings(character: str) -> str:
+    """A character as it is, percent-encoded, or escaped in JSON."""
+    if character.isalnum():
+        return character
+    code = f"{ord(character):02x}"
+    return rf"(?:{re.escape(character)}|%(?i:{code})|\\u00(?i:{code}))"
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,10 @@ class Records:
                 for name, ts in self.rows.items()
             },
         )
+
+    def count(self) -> int:
+        """How many lines and rows there are."""
+        return sum(len(ts) for ts in (*self.lines.values(), *self.rows.values()))
 
     def without(self, gone: Gone) -> Records:
         """What must be left, by the erasure rule for the map of a made lake."""

@@ -88,38 +88,30 @@ class BucketStorage:
     catalog: str
 
     def current(self, prefix: str) -> dict[str, bytes]:
-        with closing(self.bucket.client()) as client:
-            pages = client.get_paginator("list_objects_v2").paginate(
-                Bucket=self.bucket.name, Prefix=prefix
-            )
-            keys = [o["Key"] for page in pages for o in page.get("Contents", [])]
-            return {
-                k: client.get_object(Bucket=self.bucket.name, Key=k)["Body"].read() for k in keys
-            }
+        client, name = self.bucket.client, self.bucket.name
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=name, Prefix=prefix)
+        keys = [o["Key"] for page in pages for o in page.get("Contents", [])]
+        return {k: client.get_object(Bucket=name, Key=k)["Body"].read() for k in keys}
 
     def read(self, uri: str) -> bytes:
         where = urlsplit(uri)
-        with closing(self.bucket.client()) as client:
-            answer = client.get_object(Bucket=where.netloc, Key=where.path.lstrip("/"))
-            return bytes(answer["Body"].read())
+        answer = self.bucket.client.get_object(Bucket=where.netloc, Key=where.path.lstrip("/"))
+        return bytes(answer["Body"].read())
 
     def tables(self) -> dict[str, str]:
         with psycopg.connect(self.catalog.replace("+psycopg", "", 1)) as link:
             return dict(link.execute(_TABLES).fetchall())
 
     def versions(self) -> dict[str, str]:
-        found = dict(self.tables())
-        with closing(self.bucket.client()) as client:
-            pages = client.get_paginator("list_object_versions").paginate(Bucket=self.bucket.name)
-            for page in pages:
-                for version in page.get("Versions", []):
-                    key, number = version["Key"], version["VersionId"]
-                    answer = client.get_object(
-                        Bucket=self.bucket.name, Key=key, VersionId=number
-                    )
-                    found[f"{key} {number}"] = _digest(answer["Body"].read())
-                for marker in page.get("DeleteMarkers", []):
-                    found[f"{marker['Key']} {marker['VersionId']}"] = "marker"
+        client, name = self.bucket.client, self.bucket.name
+        found = self.tables()
+        for page in client.get_paginator("list_object_versions").paginate(Bucket=name):
+            for version in page.get("Versions", []):
+                key, number = version["Key"], version["VersionId"]
+                answer = client.get_object(Bucket=name, Key=key, VersionId=number)
+                found[f"{key} {number}"] = _digest(answer["Body"].read())
+            for marker in page.get("DeleteMarkers", []):
+                found[f"{marker['Key']} {marker['VersionId']}"] = "marker"
         return found
 
     def held(self, values: Iterable[str]) -> list[Held]:

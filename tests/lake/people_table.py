@@ -93,7 +93,10 @@ def rows(count: int, *, seed: int = 1, people: int = 8, day: int = 1, days: int 
 
 def _row(rng: random.Random, number: int, *, people: int, day: int, days: int) -> dict[str, Any]:
     who, other = rng.randrange(people), rng.randrange(people)
-    some = lambda value: value if rng.random() < 0.6 else None  # noqa: E731
+
+    def some(value: Any) -> Any:
+        return value if rng.random() < 0.6 else None
+
     return {
         "event_dt": date(2026, 1, day + number % days),
         "event_id": f"evt_{rng.getrandbits(64):020d}",

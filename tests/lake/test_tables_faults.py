@@ -42,8 +42,9 @@ from app.lake.undo_tables import undo_table
 
 def _whole(place: Any, journal: Journal) -> TableWork:
     """A run over the table from wherever the journal stands."""
-    work = erase(place, work=journal.last, journal=journal)
-    return purge(place, work, journal=journal)
+    work: TableWork = erase(place, work=journal.last, journal=journal)
+    done: TableWork = purge(place, work, journal=journal)
+    return done
 
 
 @pytest.fixture
@@ -331,3 +332,31 @@ def test_a_purge_is_planned_before_anything_expires(place_file: Any) -> None:
     assert place_file.engine.head(TABLE).snapshots == snapshots
     assert {f.old_path for f in work.files} <= set(planned.candidates)
     assert not {f.new_path for f in work.files} & set(planned.candidates)
+
+
+def test_an_old_file_under_a_compliance_lock_is_deferred_to_its_date(place_s3: Any) -> None:
+    make(place_s3, rows(20))
+    (old, *_) = place_s3.engine.files(TABLE, snapshot_id=place_s3.engine.head(TABLE).snapshot_id)
+    with place_s3.engine.open(old.path) as source:
+        body = source.read()
+    until = place_s3.reader.now().replace(microsecond=0) + timedelta(days=1)
+    place_s3.loader.load(old.path, body, lock_mode="COMPLIANCE", retain_until=until)
+    work = purge(place_s3, erase(place_s3))
+    assert work.state is WorkState.DEFERRED
+    (kept,) = [c for c in work.condemned if c.state is WorkState.DEFERRED]
+    assert (kept.uri, kept.until) == (old.path, until)
+    assert leftovers(place_s3, ONE) == [old.path.rpartition("/")[2]]
+    again = purge(place_s3, work)
+    assert again.state is WorkState.DEFERRED
+    assert again.condemned == work.condemned
+
+
+def test_old_files_under_governance_go(place_s3: Any) -> None:
+    make(place_s3, rows(20))
+    (old, *_) = place_s3.engine.files(TABLE, snapshot_id=place_s3.engine.head(TABLE).snapshot_id)
+    with place_s3.engine.open(old.path) as source:
+        body = source.read()
+    until = place_s3.reader.now() + timedelta(days=1)
+    place_s3.loader.load(old.path, body, lock_mode="GOVERNANCE", retain_until=until)
+    assert purge(place_s3, erase(place_s3)).state is WorkState.PURGED
+    assert leftovers(place_s3, ONE) == []

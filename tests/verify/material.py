@@ -20,7 +20,7 @@ ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
 def user(number: int) -> str:
-    return f"usr_01J{number:023d}"
+    return f"usr_{number:06d}JqXw9ZkT2mVb5Rc8Hd4p"
 
 
 def anon(number: int) -> str:

@@ -90,12 +90,14 @@ BASE: Rows = [
     row(3, score=-0.0),
 ]
 BOTH = "\x1f".join(sorted([user(7), user(1)]))
+PAYLOAD = json.dumps({"provider_id": t(user(2), 8), "note": f"by {t(user(2), 8)}"})
 NEW: Rows = [
     BASE[0],
-    {**BASE[2], "payload": json.dumps({"provider_id": t(user(2), 8), "note": f"by {t(user(2), 8)}"})},
+    {**BASE[2], "payload": PAYLOAD},
     BASE[3],
     {**BASE[5], "payload": link(1).replace(user(1), tombstone(user(1), BOTH))},
-    {**BASE[6], "anon_id": t(anon(2), None), "items": [{"by": t(user(1), None)}, None, {"by": None}]},
+    {**BASE[6], "anon_id": t(anon(2), None),
+     "items": [{"by": t(user(1), None)}, None, {"by": None}]},
     {**BASE[7], "page": {"path": f"/p/{t(user(1), 9)}", "n": None},
      "tags": [(t(user(2), 9), "v"), ("w", t(user(2), 9))]},
     {**BASE[8], "page": {"path": f"/p/{t(user(1), 5)}", "n": 2}},
@@ -218,8 +220,8 @@ def value_nulled_instead_of_severed(new: Rows) -> Rows:
 
 
 def one_tombstone_for_two_values(new: Rows) -> Rows:
-    wrong = [{"by": t(anon(2), None).replace("tomb_a", "tomb_u")}, None, {"by": None}]
-    return [*new[:4], {**new[4], "items": wrong, "anon_id": wrong[0]["by"]}, *new[5:]]
+    path = {"path": f"/p/{t(user(2), 9)}", "n": None}
+    return [*new[:5], {**new[5], "page": path}, *new[6:]]
 
 
 def two_tombstones_for_one_value(new: Rows) -> Rows:
@@ -265,7 +267,7 @@ def test_a_file_of_which_nothing_is_left_may_only_have_held_the_run(tmp_path: Pa
 def test_position_deletes_are_applied(tmp_path: Path) -> None:
     columns = {"file_path": [str(tmp_path / "a.parquet"), "/else.parquet"], "pos": [0, 1]}
     pq.write_table(pa.table(columns), tmp_path / "d.parquet")
-    hidden = {
+    hidden: dict[str, Any] = {
         "delete_paths": (str(tmp_path / "d.parquet"),), "hidden": 1,
         "counts": replace(COUNTS, before=11),
     }  # fmt: skip

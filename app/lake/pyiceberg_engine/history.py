@@ -79,6 +79,8 @@ def expire(catalog: Any, load: Callable[[], Table], *, ids: frozenset[int]) -> N
     """Expire exactly these snapshots, tags on them first; then shorten the metadata log, so that
     it names no metadata file that lists them.
     """
+    if not ids:
+        return
     failpoint("engine.before_expire")
     _change(catalog, load, decide=lambda table: _expiry(table, ids=ids))
     failpoint("engine.after_expire")

@@ -20,6 +20,7 @@ from app.lake.verify.thrift import Struct, binaries, read_struct
 _MAGIC = b"PAR1"
 _CODECS = {1: "snappy", 2: "gzip", 4: "brotli", 6: "zstd", 7: "lz4_raw"}
 _DICTIONARY_PAGE = 2
+_ROW_GROUPS, _KEY_VALUES = 4, 5
 _BYTE_ARRAYS = (6, 7)
 _LONGEST_HEADER = 1 << 20
 _FIELD_ID = b"PARQUET:field_id"
@@ -45,9 +46,12 @@ def opened(file: BinaryIO) -> pq.ParquetFile:
 def asides(file: BinaryIO, *, needles: Needles) -> Iterator[Aside]:
     """Everything of the run that stands beside the rows."""
     footer = read_footer(file)
-    for text in _own_texts(footer):
-        yield from _in("footer or key-value metadata", text, needles=needles)
-    for group in footer.get(4, []):
+    for number, part in footer.items():
+        if number != _ROW_GROUPS:
+            where = "key-value metadata" if number == _KEY_VALUES else "footer"
+            for text in binaries(part):
+                yield from _in(where, text, needles=needles)
+    for group in footer.get(_ROW_GROUPS, []):
         for index, chunk in enumerate(group.get(1, [])):
             yield from _Chunk(file, chunk, index, needles=needles).asides()
 
@@ -64,12 +68,6 @@ def read_footer(file: BinaryIO) -> Struct:
         raise LakeError("Not a Parquet file: no footer.")
     file.seek(size - 8 - length)
     return read_struct(file.read(length))[0]
-
-
-def _own_texts(footer: Struct) -> Iterator[bytes]:
-    for number, value in footer.items():
-        if number != 4:
-            yield from binaries(value)
 
 
 def _in(where: str, raw: bytes, *, needles: Needles) -> Iterator[Aside]:
