@@ -35,6 +35,7 @@ EXIT_CODES: tuple[tuple[type[ClearlakeError], int], ...] = (
     (ClearlakeError, 6),
 )
 """The first class that fits decides."""
+INTERRUPTED = 130
 
 app = typer.Typer(
     name="clearlake",
@@ -59,11 +60,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Carry out one command line and return its exit code."""
     try:
         code = app(args=arguments, standalone_mode=False)
-    except typer.Exit as stop:
-        return stop.exit_code
+    except typer.Exit as stop:  # this is also what typer makes of Ctrl-C
+        return _interrupted() if stop.exit_code == INTERRUPTED else stop.exit_code
     except (typer.Abort, KeyboardInterrupt):
-        _say("Interrupted. Nothing is lost: the same command again goes on from here.")
-        return 130
+        return _interrupted()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -74,6 +74,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
         _say(err.format_message())
         return 2
     return code if isinstance(code, int) else 0
+
+
+def _interrupted() -> int:
+    _say("Interrupted. Nothing is lost: the same command again goes on from here.")
+    return INTERRUPTED
 
 
 def _say(text: str) -> None:

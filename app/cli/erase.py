@@ -189,11 +189,12 @@ def _show_ended(ended: Ended, *, as_json: bool) -> int:
         show_rows(ended.written.rows)
         OUT.print(f"\n{ended.written.verdict.value}, {ended.written.outcome.value}", markup=False)
         for path in ended.written.reports:
-            OUT.print(f"report  {path}", markup=False)
+            OUT.print(f"report  {path}", markup=False, soft_wrap=True)
         OUT.print(
             f"verify  clearlake report verify {ended.written.reports[0]} "
             f"--key {ended.written.public_key}",
             markup=False,
+            soft_wrap=True,
         )
     return code
 

@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections import Counter
 
 _passed: Counter[str] = Counter()
+_lock = threading.Lock()
+"""Two threads that pass together are the first and the second, never both the second."""
 
 
 class FailpointError(BaseException):
@@ -31,11 +34,13 @@ def failpoint(name: str) -> None:
             file.write(name + "\n")
     wanted = os.environ.get("CLEARLAKE_FAILPOINTS")
     if wanted:
-        _passed[name] += 1
+        with _lock:
+            _passed[name] += 1
+            passing = _passed[name]
         for rule in wanted.split(","):
             place, _, action = rule.partition("=")
             action, _, turn = action.partition("@")
-            if place == name and _passed[name] == int(turn or "1"):
+            if place == name and passing == int(turn or "1"):
                 _act(action, name)
 
 

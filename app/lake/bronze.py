@@ -33,6 +33,8 @@ from app.lake.tombstones import Tombstones
 ROUNDS = 5
 """How often an object that others keep changing, or a silent server, is tried again."""
 _BATCH_OBJECTS = 256
+_BETWEEN = 1000
+"""Entries of a page of a listing."""
 _BATCH_BYTES = 32 << 20
 _BATCH_READ = 1 << 30
 _PUTS = 6
@@ -94,16 +96,34 @@ def erase_objects(
 
 
 def listed(store: ObjectStore, uris: Sequence[str]) -> dict[str, list[Version]]:
-    """The versions of exactly these keys, newest first: one listing for neighbours in a folder."""
-    found: dict[str, list[Version]] = {uri: [] for uri in uris}
+    """The versions of exactly these keys, newest first. Neighbours share a listing; where too many
+    other keys lie between them, each folder has its own.
+    """
+    together = _listed(store, uris, limit=_BETWEEN + _BETWEEN * len(uris) // 100) if uris else {}
+    if together is not None:
+        return together
+    found: dict[str, list[Version]] = {}
     folders: dict[str, list[str]] = {}
     for uri in uris:
         folders.setdefault(uri.rpartition("/")[0], []).append(uri)
     for members in folders.values():
-        prefix = _shared_prefix(members)
-        for version in store.versions(prefix):
-            if version.uri in found:
-                found[version.uri].append(version)
+        found |= _listed(store, members, limit=None) or {}
+    return found
+
+
+def _listed(
+    store: ObjectStore, uris: Sequence[str], *, limit: int | None
+) -> dict[str, list[Version]] | None:
+    """One listing of what the URIs have in common; None when it shows more than `limit` others."""
+    found: dict[str, list[Version]] = {uri: [] for uri in uris}
+    others = 0
+    for version in store.versions(_shared_prefix(uris)):
+        if version.uri in found:
+            found[version.uri].append(version)
+        else:
+            others += 1
+            if limit is not None and others > limit:
+                return None
     return found
 
 

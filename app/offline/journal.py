@@ -8,14 +8,15 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
 from app.audit.keys import Sealer
-from app.domain.errors import DiskFullError, JournalConflictError
+from app.domain.errors import DiskFullError, JournalConflictError, UsageError
 from app.domain.failpoints import failpoint
 from app.domain.receipts import Counts, ObjectWork, TableWork
 from app.domain.runs import ENDED, Stage
@@ -39,8 +40,11 @@ class StateFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as err:
+            raise UsageError(f"{path}: cannot be the state folder: {err.strerror}.") from err
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as err:
@@ -74,9 +78,10 @@ class Journal:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         os.close(descriptor)
         self._sql = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._sql.execute("pragma journal_mode = wal")
-        self._sql.execute("pragma synchronous = full")
-        self._sql.executescript(_TABLES)
+        with self._told():
+            self._sql.execute("pragma journal_mode = wal")
+            self._sql.execute("pragma synchronous = full")
+            self._sql.executescript(_TABLES)
         self._sealer: Sealer | None = None
         self._numbers: dict[tuple[str, str], int] = {}
 
@@ -176,18 +181,25 @@ class Journal:
     # --- the file ----------------------------------------------------------------------------
 
     def _write(self, statements: Iterable[tuple[str, Sequence[Sequence[Any]]]]) -> None:
-        try:
+        with self._told():
             self._sql.execute("begin immediate")
             for statement, rows in statements:
                 self._sql.executemany(statement, rows)
             self._sql.execute("commit")
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """What the disk refuses, in words; SQLite calls some full disks an I/O error."""
+        try:
+            yield
         except sqlite3.OperationalError as err:
             if self._sql.in_transaction:
-                self._sql.execute("rollback")
-            if "full" in str(err):
+                with suppress(sqlite3.OperationalError):  # the error may have rolled back already
+                    self._sql.execute("rollback")
+            if "full" in str(err) or "disk" in str(err):
                 raise DiskFullError(
-                    f"No space left for the journal in {self._path.parent}: make room, then run "
-                    "the same command again."
+                    f"No space left for the journal in {self._path.parent}, or its disk fails: "
+                    "make room, then run the same command again."
                 ) from err
             raise
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import io
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -21,40 +17,20 @@ from app.domain.errors import (
     AccessDeniedError,
     LakeError,
     NotVersionedError,
-    ObjectConflictError,
     ObjectMissingError,
     PreconditionFailedError,
     PurgeRefusedError,
-    UnreachableError,
 )
-from app.lake.ports import COMPLIANCE, GOVERNANCE, ObjectInfo
+from app.lake.ports import COMPLIANCE, GOVERNANCE
 from app.lake.s3 import S3Purger, S3Store
-from app.lake.s3.writing import ONE_PIECE
 from app.servers import Servers
-from tests.canned_http import Canned, serving
 from tests.places import Place
 
 SECRET = "usr_01JAAAAAAAAAAAAAAAAAAAAAAA"
-LIKE = ObjectInfo("s3://b/k", "v", '"e"', 1, datetime(2026, 1, 1, tzinfo=UTC))
 
 
 def soon(**delta: int) -> datetime:
     return datetime.now(UTC).replace(microsecond=0) + timedelta(**delta)
-
-
-@pytest.fixture
-def admin(servers: Servers) -> Iterator[Any]:
-    """The raw client of somebody who may do everything."""
-    key = servers.s3.credentials["admin"]
-    client = boto3.client(
-        "s3",
-        endpoint_url=servers.s3.endpoint,
-        region_name=servers.s3.region,
-        aws_access_key_id=key.access_key,
-        aws_secret_access_key=key.secret_key,
-    )
-    yield client
-    client.close()
 
 
 @contextmanager
@@ -297,188 +273,7 @@ def test_a_lakes_bucket_locks_nothing_by_itself(place_s3: Place, admin: Any) -> 
     assert config == {"ObjectLockEnabled": "Enabled"}
 
 
-# --- what stands beside the bytes -------------------------------------------------------------
-
-
-def test_a_replacement_takes_over_what_stands_beside_its_base(place_s3: Place, admin: Any) -> None:
-    uri = place_s3.root + "raw/a.ndjson"
-    base = admin.put_object(
-        **where(uri),
-        Body=b"one\n",
-        Metadata={"Source": "web", "clearlake-run": "an earlier one"},
-        Tagging="team=data%20x&cost=1",
-        ContentType="application/x-ndjson",
-        ContentEncoding="gzip",
-        CacheControl="no-cache",
-        ContentDisposition="inline",
-        ContentLanguage="en",
-        StorageClass="STANDARD_IA",
-    )["VersionId"]
-    like = place_s3.eraser.info(uri, version_id=base)
-    assert like.tags == {"team": "data x", "cost": "1"}
-    assert like.headers["ContentEncoding"] == "gzip"
-    marks = {"run": "run_1", "clearlake-digest": "d"}
-    new = place_s3.eraser.put(
-        uri, io.BytesIO(b"2"), if_match=like.etag, like=like, marks=marks, retain=False
-    )
-    got = place_s3.verifier.info(uri, version_id=new)
-    assert got.metadata == {"source": "web", "clearlake-run": "run_1", "clearlake-digest": "d"}
-    assert (got.tags, got.headers) == (like.tags, like.headers)
-    assert (got.storage_class, got.encryption) == ("STANDARD_IA", like.encryption)
-    with place_s3.verifier.open(uri, version_id=new) as stream:
-        assert stream.info == got
-
-
-def test_encryption_is_taken_over(place_s3: Place, admin: Any) -> None:
-    uri = place_s3.root + "raw/a.ndjson"
-    put = admin.put_object(**where(uri), Body=b"one\n", ServerSideEncryption="AES256")
-    like = place_s3.eraser.info(uri, version_id=put["VersionId"])
-    assert like.encryption == {"ServerSideEncryption": "AES256"}
-    new = place_s3.eraser.put(
-        uri, io.BytesIO(b"2"), if_match=like.etag, like=like, marks={}, retain=False
-    )
-    assert place_s3.reader.info(uri, version_id=new).encryption == like.encryption
-
-
-def test_the_server_keeps_the_checksum_it_has_checked(place_s3: Place, admin: Any) -> None:
-    uri = place_s3.root + "raw/a.ndjson"
-    base = place_s3.loader.load(uri, b"one\n")
-    like = place_s3.reader.info(uri, version_id=base)
-    body = b"two\n"
-    new = place_s3.eraser.put(
-        uri, io.BytesIO(body), if_match=like.etag, like=like, marks={}, retain=False
-    )
-    head = admin.head_object(**where(uri), VersionId=new, ChecksumMode="ENABLED")
-    assert head["ChecksumSHA256"] == base64.b64encode(hashlib.sha256(body).digest()).decode()
-
-
-def test_a_large_body_goes_in_parts_and_whole_or_not_at_all(place_s3: Place, admin: Any) -> None:
-    uri = place_s3.root + "raw/large.ndjson"
-    base = place_s3.loader.load(uri, b"one\n", lock_mode=GOVERNANCE, retain_until=soon(days=1))
-    like = place_s3.reader.info(uri, version_id=base)
-    like = replace(like, metadata={"source": "web"}, tags={"team": "x"})
-    body = os.urandom(1 << 20) * ((ONE_PIECE >> 20) + 1)
-    put = place_s3.eraser.put
-    with pytest.raises(PreconditionFailedError):
-        put(uri, io.BytesIO(body), if_match='"0"', like=like, marks={}, retain=True)
-    assert list(place_s3.reader.uploads(place_s3.root)) == []
-    assert [v.version_id for v in place_s3.reader.versions(uri)] == [base]
-    new = put(uri, io.BytesIO(body), if_match=like.etag, like=like, marks={"run": "r"}, retain=True)
-    with place_s3.verifier.open(uri, version_id=new) as stream:
-        digest = hashlib.sha256()
-        while piece := stream.read(1 << 20):
-            digest.update(piece)
-    assert digest.digest() == hashlib.sha256(body).digest()
-    got = stream.info
-    assert (got.lock_mode, got.retain_until) == (GOVERNANCE, like.retain_until)
-    assert got.metadata == {"source": "web", "clearlake-run": "r"}
-    assert got.tags == {"team": "x"}
-    assert place_s3.eraser.find_written(uri, marks={"run": "r"}, sha256="") == new
-    assert list(place_s3.reader.uploads(place_s3.root)) == []
-
-
-# --- the network in between -------------------------------------------------------------------
-
-
-def put_to(canned: Canned) -> None:
-    store = S3Store(canned.endpoint, "us-east-1", "a", "s")
-    try:
-        store.put(
-            f"s3://b/{SECRET}", io.BytesIO(b"x"), if_match='"e"', like=LIKE, marks={}, retain=False
-        )
-    finally:
-        store.close()
-
-
-@pytest.mark.parametrize(
-    ("status", "error"),
-    [
-        (500, UnreachableError),
-        (503, UnreachableError),
-        (409, ObjectConflictError),
-        (412, PreconditionFailedError),
-        (404, PreconditionFailedError),
-        (403, AccessDeniedError),
-        (400, LakeError),
-    ],
-)
-def test_a_conditional_put_is_sent_once_whatever_is_answered(
-    status: int, error: type[LakeError]
-) -> None:
-    body = b"<Error><Code>Strange</Code><Message>m</Message></Error>"
-    with serving(Canned(status=status, body=body)) as canned, pytest.raises(error) as caught:
-        put_to(canned)
-    assert [method for method, _ in canned.asked] == ["PUT"]
-    assert type(caught.value) is error
-    assert SECRET not in str(caught.value)
-
-
-def test_an_answer_that_never_comes_leaves_the_outcome_unknown() -> None:
-    with serving(Canned(status=0)) as canned, pytest.raises(UnreachableError) as caught:
-        put_to(canned)
-    assert [method for method, _ in canned.asked] == ["PUT"]
-    assert SECRET not in str(caught.value)
-
-
-def test_a_server_that_is_not_there_is_unreachable() -> None:
-    with pytest.raises(UnreachableError) as caught:
-        put_to(Canned(endpoint="http://127.0.0.1:9"))
-    assert SECRET not in str(caught.value)
-
-
-HEADERS = {
-    "ETag": '"e"',
-    "Last-Modified": "Mon, 23 Nov 2026 05:08:11 GMT",
-    "x-amz-version-id": "v",
-}
-
-
-@contextmanager
-def reading(canned: Canned) -> Iterator[S3Store]:
-    with serving(canned):
-        store = S3Store(canned.endpoint, "us-east-1", "a", "s")
-        yield store
-        store.close()
-
-
-def read_all(store: S3Store, got: list[bytes], *, size: int) -> None:
-    with store.open("s3://b/k", version_id="v") as stream:
-        while piece := stream.read(size):
-            got.append(piece)
-
-
-@pytest.mark.parametrize("size", [-1, 4, 3, 1000])
-def test_a_short_body_never_looks_like_the_end(size: int) -> None:
-    canned = Canned(status=200, headers=HEADERS, body=b"12345678", announced=9)
-    got: list[bytes] = []
-    with reading(canned) as store, pytest.raises(UnreachableError):
-        read_all(store, got, size=size)
-    assert sum(map(len, got)) < 9
-
-
-@pytest.mark.parametrize("size", [-1, 4, 8, 1000])
-def test_damaged_bytes_are_never_given_out_as_whole(size: int) -> None:
-    right = base64.b64encode(hashlib.sha256(b"1234567X").digest()).decode()
-    headers = HEADERS | {"x-amz-checksum-sha256": right}
-    canned = Canned(status=200, headers=headers, body=b"12345678")
-    got: list[bytes] = []
-    with reading(canned) as store, pytest.raises(UnreachableError):
-        read_all(store, got, size=size)
-    assert sum(map(len, got)) < 8
-
-
-def test_an_archived_object_is_denied_and_says_what_to_do() -> None:
-    body = b"<Error><Code>InvalidObjectState</Code><Message>m</Message></Error>"
-    canned = Canned(status=403, body=body)
-    with reading(canned) as store, pytest.raises(AccessDeniedError, match="archive"):
-        read_all(store, [], size=-1)
-
-
-def test_reads_are_repeated_when_the_server_fails() -> None:
-    canned = Canned(status=503)
-    with reading(canned) as store, pytest.raises(UnreachableError):
-        store.info("s3://b/k", version_id="v")
-    assert len(canned.asked) > 1
+# --- clients ---------------------------------------------------------------------------------
 
 
 def test_a_proxy_of_the_environment_is_not_asked_for_the_loopback(

@@ -35,9 +35,9 @@ ROLES = {"": "reader", "ERASE_": "eraser", "PURGE_": "purger", "VERIFY_": "verif
 class Size:
     """How large a lake is made."""
 
-    events: int = 2500
+    events: int = 1500
     users: int = 60
-    days: int = 3
+    days: int = 2
     seed: int = 1
     codec: str = "none"
 

@@ -8,6 +8,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 
 from app.lake.verify.text import json_unescaped
 
@@ -106,6 +107,7 @@ def leaves(raw: bytes) -> list[Leaf] | None:
     return found
 
 
+@lru_cache(maxsize=4096)
 def _joined(path: str, key: bytes) -> str:
     # A hostile depth must not square the memory: no declared path is this long.
     if len(path) > _LONGEST_PATH:

@@ -108,22 +108,25 @@ class LinePair:
 
     def _line(self, raw: bytes, text: _Text, *, first: bool, sight: Sight) -> None:
         mark, content = without_mark(raw) if first else (b"", raw)
-        line = self.reader.read(content)
+        line = self.reader.quick(content) or self.reader.read(content)
         if line is None:
             if not text.take(raw):
                 raise PairDiffersError("it holds nobody and is not the same")
         elif line.judgement is None:
             self._broken(raw, line, text, sight=sight)
         elif line.judgement.fate is Fate.GOES:
-            self.tally.deleted += 1
-            if mark:
-                # Whether a byte order mark goes with its line is nobody's harm.
-                text.take(mark)
+            self._gone(mark, text)
         elif line.judgement.fate is Fate.STAYS:
             self.tally.kept += 1
             self._stays(raw, text, "it is kept on a legal ground and is not the same")
         else:
             self._severed(raw, mark, line, text=text, sight=sight)
+
+    def _gone(self, mark: bytes, text: _Text) -> None:
+        self.tally.deleted += 1
+        if mark:
+            # Whether a byte order mark goes with its line is nobody's harm.
+            text.take(mark)
 
     def _stays(self, raw: bytes, text: _Text, otherwise: str) -> None:
         if not text.take(raw):

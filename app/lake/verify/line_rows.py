@@ -5,14 +5,17 @@ Pure. Not here: comparing objects (object_pairs) and searching them (lines).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 from app.domain.datasets import Dataset
-from app.lake.verify.edits import Spot, in_leaves
+from app.lake.verify.edits import Spot, in_json
 from app.lake.verify.jsonread import Form, Leaf, leaves
 from app.lake.verify.needles import Needles
-from app.lake.verify.rule import Judgement, Rule
+from app.lake.verify.rule import Fate, Judgement, Rule
 from app.lake.verify.text import json_unescaped, utf8
 
 
@@ -39,13 +42,34 @@ class LineReader:
         self._rule = Rule(dataset, needles.targets)
         self._known = dataset.roles.declared
 
+    def quick(self, raw: bytes) -> Line | None:
+        """The line, read the quick way: spots without paths, none on a line that goes. None is no
+        answer: then `read` tells.
+        """
+        try:
+            text = raw.decode("utf-8", "surrogateescape")
+            said = json.loads(text, strict=False, parse_int=_Number, parse_float=_Number,
+                              object_pairs_hook=tuple)  # fmt: skip
+        except (ValueError, RecursionError):
+            return None
+        judgement = self._rule.judge(partial(_below, said), lambda _column: _nothing)
+        if judgement.fate is Fate.GOES:
+            return Line((), judgement, ())
+        if judgement.fate is Fate.STAYS or self.dataset.elsewhere != "replace":
+            return None
+        hits = self._needles.plain_hits(raw)
+        if not hits or any(h.value.isdecimal() or not _in_string(raw, h.start) for h in hits):
+            return None
+        spots = tuple(Spot(h.start, h.end, h.value, "", known=False) for h in hits)
+        return Line(spots, judgement, tuple(h.value for h in hits))
+
     def read(self, raw: bytes) -> Line | None:
         """The line, or None when nobody of the run stands on it. `raw`: no byte order mark."""
         found = leaves(raw)
         if found is None:
             values = sorted(values_in_broken(raw, self._needles))
             return Line((), None, tuple(values)) if values else None
-        spots = in_leaves(found, needles=self._needles, known=self._known)
+        spots = in_json(raw, found, needles=self._needles, known=self._known)
         if not spots:
             return None
         at = _Values(found)
@@ -61,6 +85,36 @@ class _Values:
         for leaf in self._found:
             if leaf.path == path and leaf.form is not Form.KEY:
                 yield leaf.value
+
+
+class _Number(str):
+    """A number as its source text."""
+
+    __slots__ = ()
+
+
+def _below(said: Any, path: str) -> list[str]:
+    """Every value at a dotted path of parsed JSON: objects as tuples of pairs, lists as lists."""
+    found = [(said, path)]
+    values: list[str] = []
+    while found:
+        value, rest = found.pop()
+        if isinstance(value, list):
+            found += [(element, rest) for element in value]
+        elif isinstance(value, tuple):
+            for key, inner in value:
+                if rest == key:
+                    found.append((inner, ""))
+                elif rest.startswith(key + "."):
+                    found.append((inner, rest[len(key) + 1 :]))
+        elif isinstance(value, str) and not rest:
+            values.append(str(value))
+    return values
+
+
+def _in_string(raw: bytes, at: int) -> bool:
+    """Of JSON without a backslash: an odd number of quotes opens a string."""
+    return raw.count(b'"', 0, at) % 2 == 1
 
 
 def _nothing(_path: str) -> Iterable[str]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from app.domain.findings import What
 from app.lake.verify.content import line_blocks, without_mark
-from app.lake.verify.edits import in_leaves
+from app.lake.verify.edits import in_json
 from app.lake.verify.jsonread import Form, leaves
 from app.lake.verify.line_rows import Line, LineReader, values_in_broken
 from app.lake.verify.needles import Needles
@@ -23,7 +23,7 @@ from app.lake.verify.rule import Fate
 from app.lake.verify.text import json_unescaped, utf8
 
 _BLANK = re.compile(rb"^[ \t\r\f\v]*\n|^[ \t\r\f\v]+\Z", re.MULTILINE)
-_BLANK_HINTS = (b"\n\n", b"\n\r", b"\n ", b"\n\t", b"\n\f", b"\n\v")
+_BLANK_HINT = re.compile(rb"\n[ \t\r\f\v\n]")
 
 
 def suspect_lines(block: bytes, positions: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
@@ -42,7 +42,7 @@ def filled_lines(block: bytes) -> int:
     if not block:
         return 0
     lines = block.count(b"\n") + (not block.endswith(b"\n"))
-    if block[:1].isspace() or any(hint in block for hint in _BLANK_HINTS):
+    if block[:1].isspace() or _BLANK_HINT.search(block):
         lines -= len(_BLANK.findall(block))
     return lines
 
@@ -65,7 +65,7 @@ def values_in_line(raw: bytes, needles: Needles) -> set[str]:
     found = leaves(raw)
     if found is None:
         return values_in_broken(raw, needles)
-    return {s.value for s in in_leaves(found, needles=needles, known=frozenset())}
+    return {s.value for s in in_json(raw, found, needles=needles, known=frozenset())}
 
 
 def saw_value(sight: Sight, where: str, *, value: str, needles: Needles) -> None:

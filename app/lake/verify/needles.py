@@ -8,6 +8,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from urllib.parse import unquote_to_bytes
 
 import ahocorasick_rs as ac
 import numpy as np
@@ -18,11 +19,17 @@ from app.lake.verify.text import Decoded, percent_decoded, utf8
 
 _TOKEN_RUN = re.compile(r"[A-Za-z0-9_-]+")
 _TOKEN_SET = frozenset(TOKEN_CHARACTERS)
+_TOKEN_BYTES = frozenset(TOKEN_CHARACTERS.encode())
+_RUN = re.compile(rb"[A-Za-z0-9_-]+")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _SUB_BLOCK = 1 << 18
 _SMALL_RUN = 2_000
 """Up to so many values a full table (DFA) fits the cache, and is half as fast again."""
 _HASH_DIGITS = 16
+_WIDEST = 18
+"""Raw bytes of one character at most: each of the three of a `%XX` as a backslash-u escape."""
+_NOWHERE = np.empty(0, dtype=np.int64)
+_UNICODE_ESCAPE = re.compile(rb"\\u([0-9a-fA-F]{4})")
 MIN_BOUND = 12
 """A cut value shorter than this points at too many people to be told from a neighbour's."""
 
@@ -46,6 +53,7 @@ class Needles:
         self._odd = odd
         self._odd_search = ac.AhoCorasick(odd) if odd else None
         self.longest = max((len(v.encode()) for v in self.values), default=0)
+        self.shortest = min((len(v) for v in self.values), default=0)
         self._with_percent = frozenset(v for v in odd if "%" in v)
         self._folded = frozenset(v.lower() for v in self.values)
         self._hashes = frozenset(h for v in self.values for h in _hashes(v))
@@ -63,15 +71,41 @@ class Needles:
 
     def suspects(self, block: bytes) -> npt.NDArray[np.int64]:
         """Where a value may stand, sorted byte positions: every raw occurrence in any case (first
-        and last byte), every occurrence of the start of a plain hash, and every escape that could
-        hide a character.
+        and last byte), every occurrence of the start of a plain hash, and every escape that may
+        hide a character of one.
         """
         found = self._search.find_matches_as_indexes(block.lower())
-        parts = [self._escapes(block)]
-        if found:
-            ends = np.array(found, dtype=np.int64)
-            parts += [ends[:, 1], ends[:, 2] - 1]
-        return np.unique(np.concatenate(parts))
+        escapes = self._hiding(block) if b"%" in block or b"\\" in block else _NOWHERE
+        if not found:
+            return escapes
+        ends = np.array(found, dtype=np.int64)
+        return np.unique(np.concatenate((ends[:, 1], ends[:, 2] - 1, escapes)))
+
+    def _hiding(self, block: bytes) -> npt.NDArray[np.int64]:
+        """Those escapes around which a value stands once they are decoded.
+
+        Around: so far that any value with this escape in it lies inside, however it is escaped.
+        A backslash before another is not told from one that escapes: that finds more, never less.
+        """
+        escapes = np.unique(self._escapes(block))
+        if self._any_backslash or not len(escapes):
+            return escapes
+        reach = _WIDEST * (self.longest + 1)
+        first = np.flatnonzero(np.diff(escapes, prepend=-2 * reach - 2) > 2 * reach)
+        windows = []
+        for start, end in zip(first, [*first[1:], len(escapes)], strict=True):
+            low, high = max(0, int(escapes[start]) - reach), int(escapes[end - 1]) + reach
+            windows.append(_unescaped_somehow(block[low:high]))
+        found = self._search.find_matches_as_indexes(b"\n".join(windows).lower())
+        if not found:
+            return _NOWHERE
+        ends = np.cumsum([len(w) + 1 for w in windows])
+        hit = np.zeros(len(windows), dtype=np.bool_)
+        for _, start, end in found:
+            # An occurrence that spans two windows may cover one of its own in either.
+            hit[np.searchsorted(ends, start, side="right")] = True
+            hit[np.searchsorted(ends, end - 1, side="right")] = True
+        return escapes[np.repeat(hit, np.diff([*first, len(escapes)]))]
 
     def _escapes(self, block: bytes) -> npt.NDArray[np.int64]:
         whole = np.frombuffer(block, dtype=np.uint8)
@@ -101,6 +135,22 @@ class Needles:
         pairs = whole[at + digits].astype(np.int64) * 256 + whole[at + digits + 1]
         telling: npt.NDArray[np.int64] = at[self._hex[pairs]]
         return telling
+
+    def plain_hits(self, raw: bytes) -> list[Hit] | None:
+        """The values in bytes that hold no escape of any kind; None where `hits` must tell."""
+        if self._odd or b"\\" in raw or b"%" in raw:
+            return None
+        found: list[Hit] = []
+        for _, start, _ in self._search.find_matches_as_indexes(raw.lower()):
+            if found and start < found[-1].end:
+                continue
+            while start and raw[start - 1] in _TOKEN_BYTES:
+                start -= 1
+            run = _RUN.match(raw, start)
+            value = run.group().decode("ascii") if run else ""
+            if run and value in self.values:
+                found.append(Hit(start, run.end(), value))
+        return found
 
     def hits(self, decoded: Decoded) -> list[Hit]:
         """The values in a text by the rule: percent-decoded, neighbours not in [A-Za-z0-9_-]; where
@@ -166,6 +216,15 @@ class Needles:
     def first_subject(self, values: Iterable[str]) -> int | None:
         """The first subject of some values."""
         return min((self.subject_of(v) for v in values), default=None)
+
+
+def _unescaped_somehow(raw: bytes) -> bytes:
+    def character(escape: re.Match[bytes]) -> bytes:
+        return chr(int(escape[1], 16)).encode("utf-8", "surrogatepass")
+
+    if b"\\u" in raw:
+        raw = _UNICODE_ESCAPE.sub(character, raw)
+    return unquote_to_bytes(raw)
 
 
 def counted_up(text: str) -> str:

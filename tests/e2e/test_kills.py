@@ -1,0 +1,175 @@
+"""Killed at any place, the same command again finishes: nobody is left, harmed or counted twice."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from app.servers import Servers
+from tests.e2e.forking import Runner
+from tests.e2e.records import Records
+from tests.e2e.worlds import FolderLakes, Size, World, made_world
+from tests.places import Place
+
+SMALL = Size(events=300, users=12, days=1, codec="gz")
+KILLED = -9
+WORKERS = 2
+S3_SAMPLE = 10
+SEED = 2
+
+
+def _line(world: World) -> tuple[str, ...]:
+    return ("--user-id", world.cast.active_buyer, "--yes", "--purge-now")
+
+
+def _passed(world: World) -> Counter[str]:
+    """The places that one whole run passes, and how often."""
+    record = world.desk / "passed"
+    done = world.erase(*_line(world), CLEARLAKE_FAILPOINTS_RECORD=str(record))
+    assert done.code == 0, done.out + done.err
+    return Counter(record.read_text(encoding="ascii").split())
+
+
+def _survives(world: World, place: str, turn: int) -> str:
+    """What is wrong after a kill there and the same command again; '' when nothing is."""
+    user = world.cast.active_buyer
+    before, gone = world.records(), world.gone(users=(user,))
+    killed = world.erase(*_line(world), CLEARLAKE_FAILPOINTS=f"{place}=kill@{turn}")
+    if killed.code != KILLED:
+        return f"was not killed: {killed.code} {killed.err}"
+    between = _nobody_else_is_harmed(world, before)
+    if between:
+        return f"after the kill: {between}"
+    again = world.erase(*_line(world), "--json")
+    if again.code != 0:
+        return f"ended with {again.code}: {again.out}{again.err}"
+    left = world.held(gone)
+    differences = world.records().settled.differences(before.without(gone))
+    return "; ".join([*map(str, left[:2]), *differences[:2], *_leftovers(world)])
+
+
+def _nobody_else_is_harmed(world: World, before: Records) -> str:
+    """In the middle too: a current line is the old one or the new one, none twice or missing."""
+    user = world.cast.active_buyer
+    gone = frozenset({user})
+    now = world.records()
+    if now.lines.keys() != before.lines.keys():
+        return "objects are missing"
+    if now.rows.keys() != before.rows.keys():
+        return "tables are missing"
+    for was, is_now in ((before.lines, now.lines), (before.rows, now.rows)):
+        for name, lines in was.items():
+            if len(is_now[name]) > len(lines) or not _others(lines, gone) <= len(is_now[name]):
+                return f"{name} has {len(is_now[name])} records of {len(lines)}"
+    return ""
+
+
+def _others(lines: tuple[str, ...], gone: frozenset[str]) -> int:
+    return sum(not any(value in line for value in gone) for line in lines)
+
+
+def _leftovers(world: World) -> Iterator[str]:
+    """The journal is gone, and so is every half-written file."""
+    for path in world.desk.parent.rglob("*"):
+        if path.name.startswith("journal.sqlite") and path.stat().st_size > 100_000:
+            yield f"a journal is left: {path}"
+        if path.is_file() and path.parent.name in {"spool", "incoming", "superseded"}:
+            yield f"a file is left: {path}"
+
+
+@pytest.fixture
+def workers(tmp_path: Path) -> Iterator[list[FolderLakes]]:
+    """Two small lakes, each with a runner of its own."""
+    runners = []
+    for number in range(WORKERS):
+        (tmp_path / f"out{number}").mkdir()
+        runners.append(Runner(tmp_path / f"out{number}"))
+    yield [
+        FolderLakes(tmp_path / f"lakes{n}", runner=runner, size=SMALL)
+        for n, runner in enumerate(runners)
+    ]
+    for runner in runners:
+        runner.close()
+
+
+def test_killed_anywhere_in_a_folder_the_same_command_finishes(
+    workers: list[FolderLakes],
+) -> None:
+    passed = _passed(workers[0].fresh())
+    assert len(passed) > 40
+    luck = random.Random(SEED)
+    kills = [(place, 1) for place in sorted(passed)]
+    often = sorted(place for place, times in passed.items() if times > 1)
+    kills += [(place, luck.randint(2, passed[place])) for place in luck.sample(often, 12)]
+
+    def work(lakes: FolderLakes, mine: list[tuple[str, int]]) -> list[str]:
+        found = [(kill, _survives(lakes.fresh(), *kill)) for kill in mine]
+        return [f"{place}@{turn}: {wrong}" for (place, turn), wrong in found if wrong]
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        parts = [kills[n::WORKERS] for n in range(WORKERS)]
+        wrong = [text for texts in pool.map(work, workers, parts) for text in texts]
+    assert wrong == []
+
+
+def test_killed_twice_it_still_finishes(folder_lakes: FolderLakes) -> None:
+    world = folder_lakes.fresh()
+    user = world.cast.active_buyer
+    before, gone = world.records(), world.gone(users=(user,))
+    for place in ("bronze.after_put", "bronze.after_put", "tables.committed", "engine.after_expire"):
+        killed = world.erase(*_line(world), CLEARLAKE_FAILPOINTS=f"{place}=kill")
+        assert killed.code == KILLED, killed.out + killed.err
+    assert world.erase(*_line(world)).code == 0
+    world.clean_of(gone, before=before)
+
+
+def test_killed_at_a_sample_of_places_on_s3_the_same_command_finishes(
+    request: pytest.FixtureRequest, tmp_path: Path, runner: Runner, servers: Servers
+) -> None:
+    """One lake after the other: each kill takes another person out of the lake that is there."""
+    place: Place = request.getfixturevalue("place_s3")
+    size = Size(events=600, users=30, days=1)
+    with made_world(place, tmp_path / "desk", runner=runner, size=size, servers=servers) as world:
+        people = _users(world)
+        passed = _passed_by(world, people.pop())
+        luck = random.Random(SEED)
+        wrong = []
+        for where in luck.sample(sorted(passed), S3_SAMPLE):
+            user = people.pop()
+            wrong += _taken_out(world, user, where)
+        assert wrong == []
+
+
+def _users(world: World) -> list[str]:
+    """user_ids with many events last."""
+    counts: Counter[str] = Counter()
+    for line in (json.loads(t) for ts in world.records().lines.values() for t in ts):
+        counts.update([line["user"]["user_id"] or ""])
+    return [user for user, _ in reversed(counts.most_common()) if user]
+
+
+def _passed_by(world: World, user: str) -> set[str]:
+    record = world.desk / "passed"
+    line = ("--user-id", user, "--yes", "--purge-now")
+    assert world.erase(*line, CLEARLAKE_FAILPOINTS_RECORD=str(record)).code == 0
+    return set(record.read_text(encoding="ascii").split())
+
+
+def _taken_out(world: World, user: str, where: str) -> list[str]:
+    before, gone = world.records(), world.gone(users=(user,))
+    line = ("--user-id", user, "--yes", "--purge-now")
+    killed = world.erase(*line, CLEARLAKE_FAILPOINTS=f"{where}=kill")
+    again = world.erase(*line)
+    if again.code:
+        return [f"{where}: ended with {again.code}: {again.out}{again.err}"]
+    left = world.held(gone)
+    differences = world.records().settled.differences(before.settled.without(gone))
+    wrong = "; ".join([*map(str, left[:2]), *differences[:2]])
+    assert killed.code in (KILLED, 0)
+    return [f"{where}: {wrong}"] if wrong else []

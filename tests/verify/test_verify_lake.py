@@ -1,0 +1,212 @@
+"""A whole lake after a run: what records and locks excuse, what they do not, and the arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from app.domain.datasets import Dataset
+from app.domain.findings import What
+from app.domain.identifiers import Targets
+from app.domain.receipts import (
+    Condemned,
+    Counts,
+    FileWork,
+    ObjectWork,
+    Share,
+    Superseded,
+    TableWork,
+    WorkState,
+)
+from app.lake.coverage import Places, suggestions, undeclared_places, undeclared_tables
+from app.lake.ports import COMPLIANCE
+from app.lake.verify import Verified, verify_lake
+from tests.places import Place
+from tests.verify.material import (
+    KEEP_DISPUTES,
+    TARGETS,
+    event,
+    identity,
+    load,
+    right_pair,
+    user,
+    written,
+)
+from tests.verify.planted import EVENTS, TABLE, data_map, make_clean_lake, rows
+
+FAR = datetime(2100, 1, 1, tzinfo=UTC)
+SOMEBODY = Targets.of([identity("s", users=[user(100)])])
+
+
+def verified(
+    place: Place,
+    *works: ObjectWork,
+    targets: Targets = SOMEBODY,
+    table: TableWork | None = None,
+    horizon: datetime = FAR,
+    **dataset: Any,
+) -> Verified:
+    return verify_lake(
+        data_map(place, **dataset),
+        targets=targets,
+        store=place.verifier,
+        metadata_location=lambda name: place.engine.head(name).metadata_location,
+        objects={"raw_events": works},
+        tables={"events": table} if table is not None else {},
+        horizons={"raw_events": horizon},
+        progress=lambda _dataset, _done, _of: None,
+    )
+
+
+def kinds(seen: Verified) -> list[What]:
+    return [f.what for f in seen.findings]
+
+
+def test_a_finished_run_is_clean(place: Place) -> None:
+    make_clean_lake(place)
+    work = written(place, right_pair())
+    assert What.RESIDUE in kinds(verified(place, work, targets=TARGETS)), "the base is still there"
+    purger = place.purger()
+    assert work.base_version is not None
+    purger.allow([(work.uri, work.base_version)])
+    purger.purge(work.uri, version_id=work.base_version)
+    done = replace(work, state=WorkState.PURGED)
+    assert kinds(verified(place, done, targets=TARGETS)) == []
+
+
+def test_lines_that_are_lost_after_the_check_do_not_add_up(place: Place) -> None:
+    make_clean_lake(place)
+    uri, version = load(place, "evt-1.ndjson", event(7))
+    counts = Counts(before=3, deleted=1, shares={0: Share(deleted=1)})
+    work = ObjectWork(uri, WorkState.PURGED, new_version=version, counts=counts)
+    assert [f.detail for f in verified(place, work).findings] == [
+        "the receipt leaves 2, 1 were counted"
+    ]
+    shares = replace(work, counts=Counts(before=2, deleted=1))
+    assert [f.detail for f in verified(place, shares).findings] == ["they do not add up"]
+    gone = replace(work, uri=uri + ".gone")
+    assert [f.detail for f in verified(place, gone).findings] == ["it is gone"]
+
+
+def test_a_lock_excuses_only_what_the_record_defers(place_s3: Place) -> None:
+    make_clean_lake(place_s3)
+    until = place_s3.reader.now() + timedelta(days=1)
+    uri = f"{place_s3.root}raw/locked.ndjson"
+    old = place_s3.loader.load(uri, event(100), lock_mode=COMPLIANCE, retain_until=until)
+    new = place_s3.loader.load(uri, event(7))
+    deferred = ObjectWork(
+        uri, WorkState.DEFERRED, new_version=new,
+        superseded=(Superseded(old, WorkState.DEFERRED, until=until),), counts=Counts(before=1),
+    )  # fmt: skip
+    [found] = verified(place_s3, deferred).findings
+    assert found.what is What.DEFERRED
+    assert f"{until:%Y-%m-%d}" in found.detail
+    assert kinds(verified(place_s3)) == [What.RESIDUE], "a lock without a record"
+    other, version = load(place_s3, "free.ndjson", event(100))
+    free = ObjectWork(
+        other, WorkState.DEFERRED, superseded=(Superseded(version, WorkState.DEFERRED),)
+    )
+    assert kinds(verified(place_s3, deferred, free)) == [What.DEFERRED, What.RESIDUE], (
+        "a record without a lock"
+    )
+
+
+def test_a_condemned_file_under_no_lock_is_residue(place: Place) -> None:
+    make_clean_lake(place)
+    uri = f"{place.root}raw/x.ndjson"
+    version = place.loader.load(uri, event(100))
+    gone = Condemned(uri, version, "data", state=WorkState.HELD)
+    table = TableWork(TABLE, condemned=(gone,))
+    assert kinds(verified(place, table=table)) == [What.RESIDUE]
+
+
+def test_lines_kept_by_right_are_withheld_and_not_hidden(place: Place) -> None:
+    make_clean_lake(place)
+    load(place, "d.ndjson", event(100, name="chargeback.open", also=user(100)))
+    seen = verified(place, keep_when=KEEP_DISPUTES)
+    assert set(kinds(seen)) == {What.WITHHELD}
+    assert {f.place.rpartition(", ")[2] for f in seen.findings} == {"user.user_id", "payload.also"}
+    assert set(kinds(verified(place))) == {What.RESIDUE}
+
+
+def test_undeclared_places_in_a_report_only_dataset_are_withheld(place: Place) -> None:
+    make_clean_lake(place)
+    load(place, "p.ndjson", event(7, path=f"/{user(100)}/"))
+    assert kinds(verified(place, elsewhere="report")) == [What.WITHHELD]
+
+
+def test_a_broken_line_is_parked_only_where_the_run_parked_one(place: Place) -> None:
+    make_clean_lake(place)
+    uri, version = load(place, "b.ndjson", event(7) + b"{oops " + user(100).encode() + b"\n")
+    assert kinds(verified(place)) == [What.RESIDUE]
+    parked = ObjectWork(
+        uri, WorkState.PARKED, base_version=version, counts=Counts(before=2, parked=1)
+    )
+    assert kinds(verified(place, parked)) == [What.PARKED]
+
+
+def test_what_arrives_after_the_horizon_is_a_note(place: Place) -> None:
+    make_clean_lake(place)
+    load(place, "late.ndjson", event(100))
+    past = datetime(2020, 1, 1, tzinfo=UTC)
+    [late] = verified(place, horizon=past).findings
+    assert (late.what, late.detail) == (What.NOTE, "arrived after the horizon")
+    head = place.engine.head(TABLE)
+    place.engine.append(TABLE, rows({"user_id": user(100)}))
+    work = TableWork(TABLE, horizon=head.snapshot_id)
+    seen = verified(place, table=work, horizon=past)
+    in_files = [f for f in seen.findings if "column user_id" in f.place]
+    assert {f.what for f in in_files} == {What.NOTE}
+
+
+def test_a_table_s_files_add_up(place: Place) -> None:
+    make_clean_lake(place)
+    head = place.engine.head(TABLE)
+    [first, *_] = sorted(
+        place.engine.files(TABLE, snapshot_id=head.snapshot_id or 0), key=lambda f: -f.rows
+    )
+    counts = Counts(before=3, deleted=1, shares={0: Share(deleted=1)})
+    file = FileWork("/old.parquet", first.path, WorkState.COMMITTED, counts=counts)
+    work = TableWork(TABLE, files=(file,), counts=counts)
+    assert kinds(verified(place, table=work)) == []
+    wrong = replace(file, counts=replace(counts, before=4))
+    seen = verified(place, table=replace(work, files=(wrong,)))
+    assert sorted(f.place.rpartition(", ")[2] for f in seen.findings) == [
+        "rows after",
+        "sum of before",
+    ]
+
+
+def test_places_are_told_apart_by_the_longest_prefix() -> None:
+    raw = Dataset("raw", EVENTS.layer, location="s3://b/raw/")
+    places = Places.of({"s3://b/raw/": raw, "s3://b/raw/deep/": EVENTS}, warehouse="s3://w/x")
+    assert places.roots == ("s3://b/", "s3://w/")
+    assert places.dataset_of("s3://b/raw/deep/a") is EVENTS
+    assert places.dataset_of("s3://b/raw/a") is raw
+    assert places.dataset_of("s3://b/raw2/a") is None
+    folder = Places.of({"file:///srv/lake/raw/": raw}, warehouse="file:///srv/lake/tables")
+    assert folder.roots == ("file:///srv/lake/",)
+    apart = Places.of({"file:///a/raw/": raw, "file:///b/raw/": EVENTS}, warehouse=None)
+    assert apart.roots == ("file:///a/raw/", "file:///b/raw/")
+
+
+def test_what_nobody_declared_is_named_without_a_value() -> None:
+    raw = Dataset("raw", EVENTS.layer, location="s3://b/raw/")
+    places = Places.of({"s3://b/raw/": raw}, warehouse=None)
+    uris = ["s3://b/tmp/a", "s3://b/tmp/b", f"s3://b/{user(1)}/a", "s3://b/readme.md"]
+    assert undeclared_places(places, uris) == (
+        "s3://b/*/ (1 object)",
+        "s3://b/readme.md (1 object)",
+        "s3://b/tmp/ (2 objects)",
+    )
+    assert suggestions(EVENTS, {"user_id": 3, "page.path": 2, "note": 5}) == (
+        "events: note held identifiers 5 times; give it a role (linked, mentions or derived)",
+        "events: page.path held identifiers 2 times; give it a role (linked, mentions or derived)",
+    )
+
+
+def test_tables_that_the_map_does_not_name_are_listed(place_file: Place) -> None:
+    tables: Sequence[str] = ["lake.events", "lake.copy"]
+    assert undeclared_tables(data_map(place_file), tables) == ("lake.copy",)
