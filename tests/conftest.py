@@ -9,13 +9,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from uuid import uuid4
 
+import boto3
 import psycopg
 import pytest
 
 from app.domain.datasets import Catalog
 from app.lake.local import LocalLoader, LocalPurger, LocalStore
 from app.lake.ports import Purger
-from app.lake.s3 import S3Loader, S3Purger, S3Store
+from app.lake.s3 import S3Loader, S3Store
 from app.servers import Servers, remove_state
 from tests.places import Buckets, Place, S3Doors
 
@@ -48,11 +49,15 @@ def s3_doors(servers: Servers) -> Iterator[S3Doors]:
         loader = S3Loader(s3.endpoint, s3.region, key.access_key, key.secret_key)
         closing.callback(loader.close)
         key = s3.credentials["purger"]
-        purger = S3Purger(
-            *(s3.endpoint, s3.region, key.access_key, key.secret_key), prefixes=["s3://"]
+        janitor = boto3.client(
+            "s3",
+            endpoint_url=s3.endpoint,
+            region_name=s3.region,
+            aws_access_key_id=key.access_key,
+            aws_secret_access_key=key.secret_key,
         )
-        closing.callback(purger.close)
-        buckets = Buckets(loader, purger)
+        closing.callback(janitor.close)
+        buckets = Buckets(loader, janitor)
         closing.callback(buckets.close)
         stores = store("reader"), store("eraser"), store("verifier")
         yield S3Doors(servers, *stores, loader, buckets)

@@ -60,8 +60,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Carry out one command line and return its exit code."""
     try:
         code = app(args=arguments, standalone_mode=False)
-    except typer.Exit as stop:  # this is also what typer makes of Ctrl-C
-        return _interrupted() if stop.exit_code == INTERRUPTED else stop.exit_code
+    except typer.Exit as stop:
+        return stop.exit_code
     except (typer.Abort, KeyboardInterrupt):
         return _interrupted()
     except BrokenPipeError:
@@ -73,6 +73,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except typer.TyperException as err:
         _say(err.format_message())
         return 2
+    if code == INTERRUPTED:  # what typer makes of Ctrl-C
+        return _interrupted()
     return code if isinstance(code, int) else 0
 
 

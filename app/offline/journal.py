@@ -92,7 +92,8 @@ class Journal:
     def begin(self, sealer: Sealer) -> None:
         """Forget an ended run, and use the key of a new one."""
         self._numbers.clear()
-        self._sql.executescript("delete from fact; delete from document; delete from work;")
+        with self._told():
+            self._sql.executescript("delete from fact; delete from document; delete from work;")
         self.sealed_by(sealer)
 
     def sealed_by(self, sealer: Sealer) -> None:

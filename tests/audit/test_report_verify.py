@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from report_facts import NO_SCREEN, clean_run, runs, with_findings
 
 from app.audit.canonical import canonical_bytes
 from app.audit.keys import KeyStore
@@ -26,6 +25,7 @@ from app.domain.errors import ReportInvalidError, UsageError
 from app.domain.findings import Finding, What
 from app.domain.receipts import Condemned, FileWork, ObjectWork, Superseded, TableWork, WorkState
 from app.domain.reports import RunFacts
+from tests.audit.report_facts import NO_SCREEN, clean_run, runs, with_findings
 
 SIGNER = Signer.of_seed(bytes(range(32)))
 BRONZE = Dataset("raw_events", Layer.BRONZE, location="s3://analytics/raw/")

@@ -8,12 +8,12 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from places import Place
 
 from app.domain.datasets import DataMap
 from app.domain.identifiers import Identifier, Identity, Kind, Subject
 from app.lake.datamap import parse_map
 from app.lake.identities import resolve
+from tests.places import Place
 
 ANNA, BERT, CARL = ("usr_" + letter * 26 for letter in "ABC")
 COOKIE, TABLET, LATE, OLD = ("a_" + letter * 22 for letter in "ktlo")

@@ -16,12 +16,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import zstandard
-from made_lake import START, Event, moment
 
 from app.domain.errors import LakeError, UsageError
 from app.lake.make import LakeMade, make_lake
 from app.lake.make_days import MIN_EVENTS
 from app.lake.make_people import MIN_USERS
+from tests.lake.made_lake import START, Event, moment
 
 RETAIN_UNTIL = datetime.now(UTC).replace(microsecond=0) + timedelta(days=2)
 

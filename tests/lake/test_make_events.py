@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_lake import Event, Made, made, moment
 
 from app.lake import envelope
 from app.lake.make_days import MIN_EVENTS, NAMES, quotas
 from app.lake.make_load import cut
 from app.lake.make_people import MIN_USERS
+from tests.lake.made_lake import Event, Made, made, moment
 
 
 @pytest.fixture(scope="module")

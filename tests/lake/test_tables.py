@@ -8,7 +8,13 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from people_table import (
+
+from app.domain.datasets import KeepWhen, OwnerWhen, Roles, Treatment, Where
+from app.domain.errors import CheckFailedError
+from app.domain.findings import Finding, What
+from app.domain.identifiers import Identifier, Identity, Kind, Targets
+from app.domain.receipts import WorkState
+from tests.lake.people_table import (
     EVENTS,
     ONE,
     SCHEMA,
@@ -29,12 +35,6 @@ from people_table import (
     rows,
     user,
 )
-
-from app.domain.datasets import KeepWhen, OwnerWhen, Roles, Treatment, Where
-from app.domain.errors import CheckFailedError
-from app.domain.findings import Finding, What
-from app.domain.identifiers import Identifier, Identity, Kind, Targets
-from app.domain.receipts import WorkState
 
 
 def test_a_person_leaves_and_everybody_else_stays_equal(place: Any) -> None:

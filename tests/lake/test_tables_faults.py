@@ -11,7 +11,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from people_table import (
+
+from app.domain import failpoints
+from app.domain.errors import NotUndoableError, UnreachableError
+from app.domain.failpoints import FailpointError
+from app.domain.receipts import TableWork, WorkState
+from app.lake.purge_tables import plan_purge
+from app.lake.tables import MAX_ROUNDS, plan_table
+from app.lake.undo_tables import undo_table
+from tests.lake.people_table import (
     EVENTS,
     ONE,
     RUN,
@@ -30,14 +38,6 @@ from people_table import (
     rows,
     user,
 )
-
-from app.domain import failpoints
-from app.domain.errors import NotUndoableError, UnreachableError
-from app.domain.failpoints import FailpointError
-from app.domain.receipts import TableWork, WorkState
-from app.lake.purge_tables import plan_purge
-from app.lake.tables import MAX_ROUNDS, plan_table
-from app.lake.undo_tables import undo_table
 
 
 def _whole(place: Any, journal: Journal) -> TableWork:

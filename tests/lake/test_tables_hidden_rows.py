@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pyarrow as pa
-from people_table import (
+
+from app.domain.receipts import WorkState
+from app.lake.undo_tables import undo_table
+from tests.lake.people_table import (
     ONE,
     SCHEMA,
     TABLE,
@@ -21,10 +24,7 @@ from people_table import (
     rows,
     user,
 )
-from position_deletes import hide
-
-from app.domain.receipts import WorkState
-from app.lake.undo_tables import undo_table
+from tests.lake.position_deletes import hide
 
 
 def _files(place: Any) -> list[Any]:

@@ -9,7 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from people_table import (
+from pyiceberg.transforms import BucketTransform, DayTransform, IdentityTransform, TruncateTransform
+from pyiceberg.types import StringType
+
+from app.domain.datasets import Roles
+from app.domain.errors import UnsupportedTableError
+from app.domain.receipts import WorkState
+from app.lake.tables import plan_table
+from tests.lake.people_table import (
     EVENTS,
     ONE,
     SCHEMA,
@@ -24,14 +31,7 @@ from people_table import (
     rows,
     user,
 )
-from position_deletes import append_partitioned
-from pyiceberg.transforms import BucketTransform, DayTransform, IdentityTransform, TruncateTransform
-from pyiceberg.types import StringType
-
-from app.domain.datasets import Roles
-from app.domain.errors import UnsupportedTableError
-from app.domain.receipts import WorkState
-from app.lake.tables import plan_table
+from tests.lake.position_deletes import append_partitioned
 
 
 def _files(place: Any) -> list[Any]:
