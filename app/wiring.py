@@ -48,10 +48,14 @@ def _folder_uri(location: str) -> str:
 @contextmanager
 def lake_doors(settings: Settings, data_map: DataMap) -> Iterator[Doors]:
     """Every door to the lake of a map: S3 when its places are on s3://, else folders."""
-    engine = table_engine(settings, data_map, role="erase")
-    verify_engine = table_engine(settings, data_map, role="verify")
-    places = places_of(data_map, engine=engine)
     with ExitStack() as closing:
+        engine, verify_engine = (
+            table_engine(settings, data_map, role=role) for role in ("erase", "verify")
+        )
+        for opened in (engine, verify_engine):
+            if opened is not None:
+                closing.callback(opened.close)
+        places = places_of(data_map, engine=engine)
         if not any(place.startswith("s3://") for place in places):
             store = LocalStore(places)
             yield Doors(store, store, store, LocalPurger(places), engine, verify_engine)
@@ -79,7 +83,9 @@ def _s3_store(settings: Settings, data_map: DataMap, *, role: str | None) -> S3S
     return S3Store(endpoint, settings.s3_region, access, secret)
 
 
-def table_engine(settings: Settings, data_map: DataMap, *, role: str | None) -> TableEngine | None:
+def table_engine(
+    settings: Settings, data_map: DataMap, *, role: str | None
+) -> PyIcebergEngine | None:
     """The engine for the map's tables with a role's credential; None when it names no catalog."""
     if data_map.catalog is None:
         return None
@@ -88,7 +94,7 @@ def table_engine(settings: Settings, data_map: DataMap, *, role: str | None) -> 
 
 def engine_of(
     settings: Settings, catalog: Catalog, *, endpoint: str | None, role: str | None
-) -> TableEngine:
+) -> PyIcebergEngine:
     """A PyIceberg engine on a catalog, its files read and written with a role's credential."""
     access, secret = settings.s3_keys(role)
     properties = {

@@ -237,13 +237,13 @@ def may_hold(line: bytes, words: Words) -> bool:
     """Whether a value can stand in a line, as it is or behind its escapes. Never a false no; a
     line that was only a candidate for its escapes is told from a hit without being parsed.
     """
-    if words.every(line):
+    if words.anywhere(line):
         return True
     if b"\\" in line:
         line = _ESCAPE.sub(lambda escape: _character(escape[0]), line)
-        if words.every(line):
+        if words.anywhere(line):
             return True
-    return b"%" in line and bool(words.every(unquote_to_bytes(line)))
+    return b"%" in line and words.anywhere(unquote_to_bytes(line))
 
 
 class Editor:

@@ -27,6 +27,8 @@ _FARTHEST = 300
 """A window ends less than this behind its `_`: no value is longer."""
 _MAX_FAMILIES = 16
 _FEW = 64
+_FEW_WORDS = 5000
+"""Up to so many values one automaton of all of them is worth its memory."""
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 _Positions = np.ndarray[Any, np.dtype[np.int64]]
@@ -87,7 +89,7 @@ def leftmost_longest(spans: Iterable[_Found]) -> list[_Found]:
 class Words:
     """The exact finder: values with neighbours out of [A-Za-z0-9_-], in decoded UTF-8 bytes."""
 
-    __slots__ = ("_odd", "_odd_values", "_run", "_words")
+    __slots__ = ("_anywhere", "_odd", "_odd_values", "_run", "_words")
 
     def __init__(self, values: Iterable[str]) -> None:
         # A value made of token characters alone stands by token where a whole run of them is it.
@@ -96,6 +98,14 @@ class Words:
         self._run = re.compile(b"[A-Za-z0-9_-]{%d,}" % shortest)
         self._odd_values = sorted(v for v in values if not _WORD.fullmatch(v))
         self._odd = _automaton(self._odd_values)
+        few = len(self._words) <= _FEW_WORDS
+        self._anywhere = _automaton([*self._words.values(), *self._odd_values]) if few else None
+
+    def anywhere(self, text: bytes) -> bool:
+        """Whether a value stands in the text, as a token or as a part of one. Never a false no."""
+        if self._anywhere is None:
+            return bool(self.every(text))
+        return bool(self._anywhere.find_matches_as_indexes(text))
 
     def find(self, text: bytes) -> list[_Found]:
         """(start, end, value) of every hit, none overlapping: leftmost first, then longest."""

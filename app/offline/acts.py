@@ -155,19 +155,16 @@ class Acts:
         False when a replacement is not its base without the person: those pairs are put back,
         nothing of the run is destroyed.
         """
-        failed: list[Finding] = []
         for dataset in self.data_map.bronze:
             works = [w for w in self.journal.works(dataset.name) if w.state is WorkState.WRITTEN]
             for start in range(0, len(works), _GROUP):
                 group = works[start : start + _GROUP]
                 self.say("check", dataset.name, start, len(works))
-                failed += self._check_group(dataset, group)
+                self._check_group(dataset, group)
             self.say("check", dataset.name, len(works), len(works))
-        if failed:
-            self.journal.put_document("check", failed)
-        return not failed
+        return not self.check_findings()
 
-    def _check_group(self, dataset: Dataset, group: Sequence[ObjectWork]) -> list[Finding]:
+    def _check_group(self, dataset: Dataset, group: Sequence[ObjectWork]) -> None:
         findings = check_objects(
             group,
             dataset=dataset,
@@ -181,15 +178,15 @@ class Acts:
         failpoint("run.before_checked")
         self.journal.put_works(dataset.name, good)
         if bad:
-            undone = undo_objects(
+            # Before they are put back: what is back no longer shows that it was wrong.
+            known = dict.fromkeys((*self.check_findings(), *blocking))
+            self.journal.put_document("check", list(known))
+            undo_objects(
                 [w for w in group if w.uri in bad],
                 store=self.doors.eraser,
                 record=partial(self.journal.put_works, dataset.name),
                 spool=self.spool,
             )
-            parked = [w.to(WorkState.PARKED, reason=_CHECK_FAILED) for w in undone]
-            self.journal.put_works(dataset.name, parked)
-        return blocking
 
     def check_findings(self) -> tuple[Finding, ...]:
         """What the check stage stopped at."""
@@ -337,7 +334,6 @@ class Acts:
 _ON_THE_WAY = frozenset({WorkState.PLANNED, WorkState.READY})
 _GROUP = 64
 _RESTLESS = "Others kept writing to the object."
-_CHECK_FAILED = "The second look does not agree with the replacement; the base was put back."
 
 
 def _never() -> bool:

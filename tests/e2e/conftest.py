@@ -37,9 +37,7 @@ def folder_world(folder_lakes: FolderLakes) -> World:
 
 
 @pytest.fixture
-def s3_world(
-    place_s3: Place, tmp_path: Path, runner: Runner, servers: Servers
-) -> Iterator[World]:
+def s3_world(place_s3: Place, tmp_path: Path, runner: Runner, servers: Servers) -> Iterator[World]:
     """A made lake in a bucket, worked on with a credential for each role."""
     desk = tmp_path / "desk"
     with made_world(place_s3, desk, runner=runner, size=Size(), servers=servers) as world:

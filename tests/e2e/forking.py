@@ -82,9 +82,7 @@ class Runner:
         self._process.stdin.flush()
         return Running(self, int(self.answer()["pid"]), self._folder)
 
-    def run(
-        self, *arguments: str | Path, environment: Mapping[str, str], limit: int = 0
-    ) -> Done:
+    def run(self, *arguments: str | Path, environment: Mapping[str, str], limit: int = 0) -> Done:
         """Carry a command line out."""
         return self.start(arguments, environment=environment, limit=limit).end()
 
@@ -96,7 +94,7 @@ class Runner:
 
 def _serve() -> None:
     import app.cli  # the slow part, once
-    import app.lake.pyiceberg_engine  # noqa: F401
+    import app.lake.pyiceberg_engine
 
     answers = os.dup(1)
     os.dup2(2, 1)

@@ -22,6 +22,8 @@ from tests.e2e.decoding import parts_of
 
 _ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|([\"\\/]))")
 _NAME = rb"[A-Za-z0-9_-]"
+_CODED = rb"(?:\\u00|%)(?:2[dD]|3[0-9]|[46][1-9a-fA-F]|[57][0-9aA]|5[fF])"
+"""The same characters encoded: a name goes on with them as well."""
 _BOUND = 16
 """Characters that Iceberg keeps of a text in a bound."""
 
@@ -64,12 +66,14 @@ class Searcher:
     def __init__(self, values: Iterable[str]) -> None:
         self.values = sorted(set(values), key=len, reverse=True)
         encoded = b"|".join(re.escape(v.encode("utf-8", "surrogatepass")) for v in self.values)
-        self._whole = re.compile(b"(?<!" + _NAME + b")(?:" + encoded + b")(?!" + _NAME + b")")
+        self._whole = re.compile(
+            b"(?<!" + _NAME + b")(?:" + encoded + b")(?!" + _NAME + b"|" + _CODED + b")"
+        )
         self._bounds = {bound: value for value in self.values for bound in _bounds(value)}
 
     def found(self, data: bytes, *, part: str = "") -> set[str]:
         """The values that stand in the bytes."""
-        found = set()
+        found: set[str] = set()
         for view in _views(data):
             found.update(m.group().decode("utf-8", "replace") for m in self._whole.finditer(view))
         if part == "bound" and data in self._bounds:
@@ -165,7 +169,7 @@ def in_postgres(url: str, values: Iterable[str]) -> list[Held]:
             "where schemaname = any(current_schemas(false))"
         ).fetchall()
         for (table,) in tables:
-            for (row,) in link.execute(f"select t::text from {table} t"):  # type: ignore[arg-type]
+            for (row,) in link.execute(f"select t::text from {table} t"):
                 found += _in_text(searcher, row, source="catalog", place=table)
     return found
 

@@ -133,9 +133,7 @@ def line_owners(line: Line) -> set[str]:
     return owners - {None}
 
 
-def gone_people(
-    records: Records, *, users: Iterable[str] = (), anons: Iterable[str] = ()
-) -> Gone:
+def gone_people(records: Records, *, users: Iterable[str] = (), anons: Iterable[str] = ()) -> Gone:
     """Everything that points at these people, from the Bronze lines alone."""
     lines = [json.loads(t) for ts in records.lines.values() for t in ts]
     values = set(users) | set(anons)
@@ -162,14 +160,14 @@ def _derived(line: Line) -> set[str]:
 def read_records(storage: Storage) -> Records:
     """Every current line and row of a lake."""
     lines = {
-        name: tuple(_decoded(data).decode("utf-8").splitlines())
+        name: tuple(decoded(data).decode("utf-8").splitlines())
         for name, data in storage.current("raw/").items()
     }
     rows = {table: tuple(sorted(_rows(storage, at))) for table, at in storage.tables().items()}
     return Records(lines, rows)
 
 
-def _decoded(data: bytes) -> bytes:
+def decoded(data: bytes) -> bytes:
     parts = list(parts_of(data))
     return data if len(parts) == 1 else b"".join(content for _, content in parts[1:])
 

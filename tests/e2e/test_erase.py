@@ -141,7 +141,7 @@ def test_an_unknown_person_is_not_found_and_the_report_says_so(folder_world: Wor
 def test_the_installed_command_answers_by_itself(folder_world: World) -> None:
     """Once as a real console script: everything else is forked from a warm process."""
     command = Path(sys.executable).with_name("clearlake")
-    line = [command, "erase", "--map", folder_world.map_path, "--json"]
+    line: list[str | Path] = [command, "erase", "--map", folder_world.map_path, "--json"]
     user = folder_world.cast.active_buyer
     done = subprocess.run(
         [*line, "--user-id", user, "--state", folder_world.state],

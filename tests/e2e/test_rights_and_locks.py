@@ -34,7 +34,7 @@ def test_without_the_right_to_write_nothing_is_changed_and_it_is_said(
         "CLEARLAKE_ERASE_S3_ACCESS_KEY": reader.access_key,
         "CLEARLAKE_ERASE_S3_SECRET_KEY": reader.secret_key,
     }
-    done = s3_world.erase("--user-id", user, "--yes", "--purge-now", **weak)
+    done = s3_world.erase("--user-id", user, "--yes", "--purge-now", env=weak)
     assert done.code == 4, f"{done.code}: {done.out}{done.err}"
     assert "Traceback" not in done.err
     assert "right" in done.out + done.err or "[access_denied]" in done.err
@@ -54,7 +54,7 @@ def test_without_the_right_to_purge_it_is_said_and_done_later(
         "CLEARLAKE_PURGE_S3_ACCESS_KEY": eraser.access_key,
         "CLEARLAKE_PURGE_S3_SECRET_KEY": eraser.secret_key,
     }
-    done = s3_world.erase("--user-id", user, "--yes", "--purge-now", **weak)
+    done = s3_world.erase("--user-id", user, "--yes", "--purge-now", env=weak)
     assert done.code in (3, 4, 5), f"{done.code}: {done.out}{done.err}"
     assert "Traceback" not in done.err
     assert not s3_world.records().settled.differences(before.without(gone))
@@ -103,7 +103,7 @@ def test_a_compliance_lock_is_dated_and_its_bytes_go_when_it_ends(s3_world: Worl
     client, name = _bucket(s3_world)
     user = s3_world.cast.active_buyer
     until = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=20)
-    key = f"raw/event_dt=2026-11-02/99/evt-locked.ndjson"
+    key = "raw/event_dt=2026-11-02/99/evt-locked.ndjson"
     body = s3_world.storage.current("raw/")[_key_of(s3_world, user)]
     client.put_object(
         Bucket=name,
@@ -127,7 +127,7 @@ def test_a_compliance_lock_is_dated_and_its_bytes_go_when_it_ends(s3_world: Worl
 
 def test_a_server_that_is_away_is_said(s3_world: World) -> None:
     away = {"CLEARLAKE_S3_ENDPOINT": "http://127.0.0.1:9"}
-    done = s3_world.erase("--user-id", s3_world.cast.active_buyer, **away)
+    done = s3_world.erase("--user-id", s3_world.cast.active_buyer, env=away)
     assert (done.code, "Traceback" in done.err) == (6, False), done.err
 
 
@@ -155,10 +155,9 @@ def test_ctrl_c_in_the_middle_is_said_and_the_same_command_finishes(world: World
     for place in ("bronze.after_intent", "tables.committed", "purge_tables.before_purge"):
         passed = world.desk / "passed"
         passed.unlink(missing_ok=True)
+        asked = {"": f"{place}=sleep:60", "_RECORD": str(passed)}
         running = world.start(
-            *line,
-            CLEARLAKE_FAILPOINTS=f"{place}=sleep:60",
-            CLEARLAKE_FAILPOINTS_RECORD=str(passed),
+            *line, env={f"CLEARLAKE_FAILPOINTS{end}": value for end, value in asked.items()}
         )
         _wait_for(place, passed)
         running.signal(signal.SIGINT)

@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 
 from app.domain.datasets import Catalog
 from app.lake.datamap import map_text
@@ -28,6 +29,7 @@ from tests.e2e.storage import BucketStorage, FolderStorage, Storage
 from tests.places import Place
 
 START = date(2026, 11, 2)
+_NO_MORE: Mapping[str, str] = MappingProxyType({})
 ROLES = {"": "reader", "ERASE_": "eraser", "PURGE_": "purger", "VERIFY_": "verifier"}
 
 
@@ -76,24 +78,26 @@ class World:
         assert old in text
         self.map_path.write_text(text.replace(old, new), encoding="utf-8")
 
-    def run(self, *arguments: str | Path, limit: int = 0, **environment: str) -> Done:
+    def run(
+        self, *arguments: str | Path, limit: int = 0, env: Mapping[str, str] = _NO_MORE
+    ) -> Done:
         """A command line of the product, in a process of its own."""
-        t=__import__('time').time()
-        done = self.start(*arguments, limit=limit, **environment).end()
-        print('RUN', arguments[:1], self.kind, round(__import__('time').time()-t,2))
+        done = self.start(*arguments, limit=limit, env=env).end()
         self.said.append(done)
         return done
 
-    def start(self, *arguments: str | Path, limit: int = 0, **environment: str) -> Running:
-        return self.runner.start(
-            arguments, environment={**self.environment, **environment}, limit=limit
-        )
+    def start(
+        self, *arguments: str | Path, limit: int = 0, env: Mapping[str, str] = _NO_MORE
+    ) -> Running:
+        """Begin it. `env` is added to this world's; `limit` is the largest file it may write."""
+        return self.runner.start(arguments, environment={**self.environment, **env}, limit=limit)
 
-    def erase(self, *arguments: str, limit: int = 0, **environment: str) -> Done:
+    def erase(self, *arguments: str, limit: int = 0, env: Mapping[str, str] = _NO_MORE) -> Done:
         """`clearlake erase` with this world's map, report and state."""
-        return self.run(*self.erase_line(*arguments), limit=limit, **environment)
+        return self.run(*self.erase_line(*arguments), limit=limit, env=env)
 
     def erase_line(self, *arguments: str) -> list[str | Path]:
+        """Its arguments."""
         where = ("--map", self.map_path, "--report", self.report, "--state", self.state)
         return ["erase", *where, *arguments]
 
@@ -133,7 +137,7 @@ def made_world(
 ) -> Iterator[World]:
     """A made lake in a test's bucket."""
     cast = _make(place.root, place.engine, place.loader, size=size)
-    environment = _plain_environment(place.catalog.uri)
+    environment = plain_environment(place.catalog.uri)
     environment |= s3_environment(servers)
     key = servers.s3.credentials["admin"]
     name = place.root.removeprefix("s3://").rstrip("/")
@@ -176,7 +180,7 @@ def _make(root: str, engine: TableEngine, loader: Loader, *, size: Size) -> Cast
     return made.cast
 
 
-def _plain_environment(catalog_uri: str) -> dict[str, str]:
+def plain_environment(catalog_uri: str) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if k in {"PATH", "HOME", "TMPDIR", "LANG"}}
     return {**kept, "CLEARLAKE_CATALOG_URI": catalog_uri, "COLUMNS": "200"}
 
@@ -210,7 +214,7 @@ class FolderLakes:
             root=root,
             desk=self._place / "desk",
             storage=FolderStorage(self._place / "lake", catalog),
-            environment=_plain_environment(uri),
+            environment=plain_environment(uri),
             cast=cast,
             runner=runner,
             loader=loader,

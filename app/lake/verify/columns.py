@@ -29,6 +29,10 @@ class Tree:
     path: str = field(repr=False)
     inside: tuple[Tree, ...] = ()
 
+    def holds(self, path: str) -> bool:
+        """Whether values of a path are here or inside."""
+        return self.path == path or any(below.holds(path) for below in self.inside)
+
 
 def tree(column: pa.Field, names: Names, *, path: str) -> Tree:
     """The names of a file's column as the table calls them now, told by field ids.

@@ -28,7 +28,7 @@ from app.lake.verify.needles import Needles
 from app.lake.verify.parquet import asides, opened
 from app.lake.verify.places import Sight, full_uri
 from app.lake.verify.rule import Fate
-from app.lake.verify.table_rows import Held, RowReader
+from app.lake.verify.table_rows import Held, RowReader, rows_of
 from app.lake.verify.tally import Tally
 
 OpenFile = Callable[[str], BinaryIO]
@@ -75,6 +75,17 @@ def check_files(
 
 class PairDiffersError(Exception):
     """From here on the two files do not run side by side. `args[0]` says how."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Stays:
+    """A row of A that stays without its values."""
+
+    number: int
+    values: dict[str, Any] = field(repr=False)
+    held: Held
+    columns: list[str]
+    """Where somebody may stand on it."""
 
 
 @dataclass(slots=True)
@@ -140,12 +151,14 @@ class _FilePair:
             False
         )
         self.tally.before += int(visible.sum())
-        asked = np.flatnonzero(reader.suspects(batch) & visible)
+        suspects = reader.suspects(batch)
+        asked = np.flatnonzero(rows_of(suspects, batch.num_rows) & visible)
         taken = reader.rows(batch.take(pa.array(asked)))
-        held = [(int(n), row, reader.read(row)) for n, row in zip(asked, taken, strict=True)]
-        severed: list[tuple[int, dict[str, Any], Held]] = []
+        severed: list[_Stays] = []
         keep = visible.copy()
-        for number, row, one in held:
+        for number, row in zip(asked.tolist(), taken, strict=True):
+            columns = [name for name, mask in suspects.items() if mask[number]]
+            one = reader.read(row, columns=columns)
             if one is None:
                 continue
             if one.judgement.fate is Fate.GOES:
@@ -155,7 +168,7 @@ class _FilePair:
                 self.tally.kept += 1
                 self.stayed.update(s.value for s in one.spots)
             elif one.required(self.dataset.elsewhere):
-                severed.append((number, row, one))
+                severed.append(_Stays(number, row, one, columns))
             if one.judgement.fate is Fate.SEVERED:
                 required = set(one.required(self.dataset.elsewhere))
                 self.stayed.update(s.value for s in one.spots if s not in required)
@@ -168,10 +181,10 @@ class _FilePair:
         new: pa.Table,
         *,
         keep: Mask,
-        severed: list[tuple[int, dict[str, Any], Held]],
+        severed: list[_Stays],
         reader: RowReader,
     ) -> None:
-        numbers = np.array([n for n, _, _ in severed], dtype=np.int64)
+        numbers = np.array([s.number for s in severed], dtype=np.int64)
         place = (np.cumsum(keep) - 1)[numbers]
         plain = keep.copy()
         plain[numbers] = False
@@ -185,23 +198,21 @@ class _FilePair:
                 after = after.filter(pa.array(others))
             _require(_equal(before, after), "rows that hold nobody are not the same")
         changed = new.take(pa.array(place))
-        for (_, row, one), found in zip(severed, reader.rows(changed), strict=True):
-            self._severed(row, found, one, reader=reader)
+        for row, found in zip(severed, reader.rows(changed), strict=True):
+            self._severed(row, found, reader=reader)
 
-    def _severed(
-        self, old: dict[str, Any], new: dict[str, Any], held: Held, *, reader: RowReader
-    ) -> None:
-        pairs = reader.severed(old, new)
+    def _severed(self, row: _Stays, new: dict[str, Any], *, reader: RowReader) -> None:
+        pairs = reader.severed(row.values, new, columns=row.columns)
         if pairs is None:
-            left = reader.read(new)
+            left = reader.read(new, columns=new)
             if left is not None:
                 subject = self.needles.first_subject(s.value for s in left.spots)
                 self.sight.saw(What.RESIDUE, "pair", subject=subject)
             raise PairDiffersError("a row that stays, and more or less than its values changed")
-        for fault in self.book.faults(pairs, owners=held.judgement.owners):
+        for fault in self.book.faults(pairs, owners=row.held.judgement.owners):
             self._wrong("pair", fault)
         self.tally.tombstoned += 1
-        self.tally.co_owned += held.judgement.co_owned
+        self.tally.co_owned += row.held.judgement.co_owned
         self.tally.values += len(pairs)
 
     def _beside(self, file: BinaryIO) -> None:

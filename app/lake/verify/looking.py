@@ -5,9 +5,10 @@ their content. What is found goes to a Sight; what could not be read does too.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,7 +27,7 @@ from app.lake.verify.parquet import Aside, asides, opened
 from app.lake.verify.places import Sight, column_name, key_text
 from app.lake.verify.rule import Fate
 from app.lake.verify.sources import Body, Found
-from app.lake.verify.table_rows import Held, RowReader
+from app.lake.verify.table_rows import Held, RowReader, rows_of
 
 _BATCH = 1 << 16
 _LEGAL = "kept on a legal ground"
@@ -139,16 +140,23 @@ class Looking:
         rows = 0
         for batch in parquet.iter_batches(batch_size=_BATCH, columns=reader.columns):
             rows += batch.num_rows
-            asked = reader.suspects(batch).nonzero()[0]
-            if len(asked):
-                for row in reader.rows(batch.take(pa.array(asked))):
-                    held = reader.read(row)
-                    if held is not None:
-                        self._held(held, sight=sight)
-                    elif number := reader.notes(row):
-                        detail = "another case or a plain hash"
-                        sight.saw(What.NOTE, "row", detail=detail, count=number)
+            suspects = reader.suspects(batch)
+            asked = rows_of(suspects, batch.num_rows).nonzero()[0]
+            taken = reader.rows(batch.take(pa.array(asked))) if len(asked) else []
+            for number, row in zip(asked.tolist(), taken, strict=True):
+                columns = [name for name, mask in suspects.items() if mask[number]]
+                self._row(reader, row, columns=columns, sight=sight)
         return rows
+
+    def _row(
+        self, reader: RowReader, row: Mapping[str, Any], *, columns: list[str], sight: Sight
+    ) -> None:
+        held = reader.read(row, columns=columns)
+        if held is not None:
+            self._held(held, sight=sight)
+        elif number := reader.notes(row, columns=columns):
+            detail = "another case or a plain hash"
+            sight.saw(What.NOTE, "row", detail=detail, count=number)
 
     def _held(self, held: Held, *, sight: Sight) -> None:
         dataset = self.dataset or _BESIDE

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.domain.identifiers import TOKEN_CHARACTERS, Targets
-from app.lake.verify.text import Decoded, percent_decoded, utf8
+from app.lake.verify.text import Decoded, decoded_with_origin, percent_decoded, utf8
 
 _TOKEN_RUN = re.compile(r"[A-Za-z0-9_-]+")
 _TOKEN_SET = frozenset(TOKEN_CHARACTERS)
@@ -29,6 +29,7 @@ _HASH_DIGITS = 16
 _WIDEST = 18
 """Raw bytes of one character at most: each of the three of a `%XX` as a backslash-u escape."""
 _NOWHERE = np.empty(0, dtype=np.int64)
+_PERCENT_ESCAPE = re.compile(rb"%([0-9a-fA-F]{2})")
 _UNICODE_ESCAPE = re.compile(rb"\\u([0-9a-fA-F]{4})")
 MIN_BOUND = 12
 """A cut value shorter than this points at too many people to be told from a neighbour's."""
@@ -82,30 +83,42 @@ class Needles:
         return np.unique(np.concatenate((ends[:, 1], ends[:, 2] - 1, escapes)))
 
     def _hiding(self, block: bytes) -> npt.NDArray[np.int64]:
-        """Those escapes around which a value stands once they are decoded.
-
-        Around: so far that any value with this escape in it lies inside, however it is escaped.
-        A backslash before another is not told from one that escapes: that finds more, never less.
+        """Those escapes that are part of a value once they are decoded, and where it starts and
+        ends. A backslash before another is not told from one that escapes: that finds more.
         """
         escapes = np.unique(self._escapes(block))
         if self._any_backslash or not len(escapes):
             return escapes
         reach = _WIDEST * (self.longest + 1)
         first = np.flatnonzero(np.diff(escapes, prepend=-2 * reach - 2) > 2 * reach)
-        windows = []
-        for start, end in zip(first, [*first[1:], len(escapes)], strict=True):
-            low, high = max(0, int(escapes[start]) - reach), int(escapes[end - 1]) + reach
-            windows.append(_unescaped_somehow(block[low:high]))
-        found = self._search.find_matches_as_indexes(b"\n".join(windows).lower())
-        if not found:
-            return _NOWHERE
-        ends = np.cumsum([len(w) + 1 for w in windows])
-        hit = np.zeros(len(windows), dtype=np.bool_)
-        for _, start, end in found:
-            # An occurrence that spans two windows may cover one of its own in either.
-            hit[np.searchsorted(ends, start, side="right")] = True
-            hit[np.searchsorted(ends, end - 1, side="right")] = True
-        return escapes[np.repeat(hit, np.diff([*first, len(escapes)]))]
+        last = [*first[1:], len(escapes)]
+        # Any value with an escape in it lies within reach of it, however it is escaped.
+        cuts = [
+            (max(0, int(escapes[start]) - reach), int(escapes[end - 1]) + reach)
+            for start, end in zip(first, last, strict=True)
+        ]
+        texts = [_unescaped_somehow(block[low:high]) for low, high in cuts]
+        ends = np.cumsum([len(text) + 1 for text in texts])
+        found = self._search.find_matches_as_indexes(b"\n".join(texts).lower())
+        parts = [_NOWHERE]
+        for n in sorted({int(np.searchsorted(ends, at, side="right")) for _, at, _ in found}):
+            low, high = cuts[n]
+            mine = escapes[first[n] : last[n]] - low
+            parts.append(self._escaped_spans(block[low:high], mine) + low)
+        return np.unique(np.concatenate(parts))
+
+    def _escaped_spans(
+        self, window: bytes, escapes: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int64]:
+        once, back = decoded_with_origin(window, _UNICODE_ESCAPE, _character)
+        twice, further_back = decoded_with_origin(once, _PERCENT_ESCAPE, _byte)
+        parts = [_NOWHERE]
+        for _, first, end in self._search.find_matches_as_indexes(twice.lower()):
+            low, high = back(further_back(first)), back(further_back(end - 1))
+            inside = escapes[(escapes >= low) & (escapes <= high)]
+            if len(inside):
+                parts += [inside, np.array([low, high], dtype=np.int64)]
+        return np.concatenate(parts)
 
     def _escapes(self, block: bytes) -> npt.NDArray[np.int64]:
         whole = np.frombuffer(block, dtype=np.uint8)
@@ -219,12 +232,17 @@ class Needles:
 
 
 def _unescaped_somehow(raw: bytes) -> bytes:
-    def character(escape: re.Match[bytes]) -> bytes:
-        return chr(int(escape[1], 16)).encode("utf-8", "surrogatepass")
-
     if b"\\u" in raw:
-        raw = _UNICODE_ESCAPE.sub(character, raw)
+        raw = _UNICODE_ESCAPE.sub(_character, raw)
     return unquote_to_bytes(raw)
+
+
+def _character(escape: re.Match[bytes]) -> bytes:
+    return chr(int(escape[1], 16)).encode("utf-8", "surrogatepass")
+
+
+def _byte(escape: re.Match[bytes]) -> bytes:
+    return bytes.fromhex(escape[1].decode("ascii"))
 
 
 def counted_up(text: str) -> str:

@@ -4,7 +4,7 @@ is the same one without them. Pure; not here: reading files (file_pairs, tables)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -55,6 +55,7 @@ class RowReader:
         self.dataset = dataset
         self._needles = needles
         self._trees = {f.name: tree(f, names, path=f.name) for f in schema}
+        self._columns_of: dict[str, list[str]] = {}
         self._rule = Rule(dataset, needles.targets)
         self._known = dataset.roles.declared
         self._inside = {c: roles.declared for c, roles in dataset.json.items()}
@@ -74,12 +75,13 @@ class RowReader:
         path = self._trees[column.name].path
         return any(w == path or w.startswith(path + ".") for w in wanted)
 
-    def suspects(self, batch: pa.RecordBatch) -> Mask:
-        """Rows on which somebody may stand: never too few."""
-        found = np.zeros(batch.num_rows, dtype=np.bool_)
+    def suspects(self, batch: pa.RecordBatch) -> dict[str, Mask]:
+        """By column, the rows on which somebody may stand there: never too few."""
+        found = {}
         for name, array in zip(batch.schema.names, batch.columns, strict=True):
-            found |= suspect_rows(array, self._needles)
-            found |= self._numbered(array, self._trees[name])
+            mask = suspect_rows(array, self._needles) | self._numbered(array, self._trees[name])
+            if mask.any():
+                found[name] = mask
         return found
 
     def _numbered(self, array: pa.Array, names: Tree) -> Mask:
@@ -103,16 +105,16 @@ class RowReader:
             columns[name] = python_values(array)
         return [{n: c[row] for n, c in columns.items()} for row in range(table.num_rows)]
 
-    def read(self, row: Row) -> Held | None:
-        """The row, or None when nobody of the run stands on it."""
-        spots = tuple(s for name, value in row.items() for s in self._spots(value, name))
+    def read(self, row: Row, *, columns: Iterable[str]) -> Held | None:
+        """The row, or None when nobody of the run stands on it. `columns`: where to look."""
+        spots = tuple(s for name in columns for s in self._spots(row[name], name))
         if not spots:
             return None
         return Held(spots, self._rule.judge(self._values(row), lambda c: self._json(row, c)))
 
-    def notes(self, row: Row) -> int:
+    def notes(self, row: Row, *, columns: Iterable[str]) -> int:
         """How often somebody stands on a row in another case, or as a plain hash."""
-        leaves = (leaf for name, value in row.items() for leaf in _leaves(value, self._trees[name]))
+        leaves = (leaf for name in columns for leaf in _leaves(row[name], self._trees[name]))
         texts = (raw for leaf, _ in leaves if (raw := _raw(leaf)) is not None)
         return sum(self._needles.notes(t.decode("utf-8", "surrogateescape")) for t in texts)
 
@@ -133,12 +135,17 @@ class RowReader:
             return []
         return in_column(raw, needles=self._needles, path=path, known=known, inside=inside)
 
+    def _tops(self, path: str) -> list[str]:
+        """The columns that a path is in."""
+        if path not in self._columns_of:
+            self._columns_of[path] = [n for n, t in self._trees.items() if t.holds(path)]
+        return self._columns_of[path]
+
     def _values(self, row: Row) -> ValuesAt:
         def at(path: str) -> Iterator[str]:
-            for name, value in row.items():
-                top = self._trees[name]
-                if path == top.path or path.startswith(top.path + ".") or top.inside:
-                    yield from texts_at(value, top, path)
+            for name in self._tops(path):
+                if name in row:
+                    yield from texts_at(row[name], self._trees[name], path)
 
         return at
 
@@ -151,19 +158,36 @@ class RowReader:
 
         return at
 
-    def severed(self, old: Row, new: Row) -> list[tuple[Spot, bytes]] | None:
-        """The tombstones of a row that stays; None when anything else changed or did not."""
+    def severed(
+        self, old: Row, new: Row, *, columns: Collection[str]
+    ) -> list[tuple[Spot, bytes]] | None:
+        """The tombstones of a row that stays; None when anything else changed or did not.
+
+        `columns`: those where somebody may stand; the others must be the same.
+        """
         pairs: list[tuple[Spot, bytes]] = []
         for name, value in old.items():
             inside = self._inside.get(self._trees[name].path, frozenset())
-            compare = _Comparison(partial(self._required, inside=inside), pairs)
-            if not compare.same(value, new[name], self._trees[name]):
+            required = partial(self._required, inside=inside) if name in columns else _nothing
+            if not _Comparison(required, pairs).same(value, new[name], self._trees[name]):
                 return None
         return pairs
 
     def _required(self, leaf: Any, path: str, *, inside: frozenset[str]) -> list[Spot]:
         spots = self._in_leaf(leaf, path, inside)
         return [s for s in spots if s.known or self.dataset.elsewhere == "replace"]
+
+
+def _nothing(_leaf: Any, _path: str) -> Iterable[Spot]:
+    return ()
+
+
+def rows_of(suspects: Mapping[str, Mask], size: int) -> Mask:
+    """Rows on which somebody may stand in any column."""
+    found = np.zeros(size, dtype=np.bool_)
+    for mask in suspects.values():
+        found |= mask
+    return found
 
 
 @dataclass(slots=True)

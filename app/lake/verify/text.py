@@ -5,7 +5,8 @@ percent escapes. Not a search; the verifier's own, shared with no eraser.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 _JSON_PIECE = re.compile(rb"\\u([0-9a-fA-F]{4})|\\(.)|([^\\]+)", re.DOTALL)
@@ -98,3 +99,30 @@ def percent_decoded(decoded: Decoded) -> Decoded:
     starts.extend(decoded.starts[done:])
     ends.extend(decoded.ends[done:])
     return Decoded("".join(text), starts, ends)
+
+
+def decoded_with_origin(
+    raw: bytes, escape: re.Pattern[bytes], meaning: Callable[[re.Match[bytes]], bytes]
+) -> tuple[bytes, Callable[[int], int]]:
+    """Bytes with one kind of escape decoded, and for an offset in them where it came from: the
+    first byte of its escape, or itself.
+    """
+    pieces: list[bytes] = []
+    starts, origins, whole = [0], [0], [False]
+    taken = length = 0
+    for match in escape.finditer(raw):
+        plain, value = raw[taken : match.start()], meaning(match)
+        pieces += (plain, value)
+        length += len(plain)
+        starts += (length, length + len(value))
+        origins += (match.start(), match.end())
+        whole += (True, False)
+        length += len(value)
+        taken = match.end()
+    pieces.append(raw[taken:])
+
+    def origin(at: int) -> int:
+        k = bisect_right(starts, at) - 1
+        return origins[k] if whole[k] else origins[k] + at - starts[k]
+
+    return b"".join(pieces), origin
