@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 from app.domain.errors import SettingsError
 
 PREFIX = "CLEARLAKE_"
-ROLES = ("erase", "purge", "verify")
 
 
 class Settings(BaseModel):
@@ -34,7 +33,7 @@ class Settings(BaseModel):
     verify_s3_access_key: str | None = None
     verify_s3_secret_key: SecretStr | None = None
     catalog_uri: SecretStr | None = None
-    lake_map: Path | None = None
+    keys_uri: str | None = None
     purge_per_hour: int = 100_000
     failpoints: str | None = None
 
@@ -42,6 +41,15 @@ class Settings(BaseModel):
     def is_production(self) -> bool:
         """Whether servers from wheels and failpoints are refused."""
         return self.env == "production"
+
+    @property
+    def key_folder(self) -> Path | None:
+        """The folder of the key store, when one is configured."""
+        if self.keys_uri is None:
+            return None
+        if not self.keys_uri.startswith("file:///"):
+            raise SettingsError(f"{PREFIX}KEYS_URI: expected file:///folder.")
+        return Path(self.keys_uri.removeprefix("file://"))
 
     def s3_keys(self, role: str | None) -> tuple[str | None, str | None]:
         """Access key and secret of a role (`erase`, `purge`, `verify`; None: reading)."""

@@ -15,6 +15,7 @@ from app.lake.local import LocalLoader, LocalPurger, LocalStore
 from app.lake.ports import Doors, Loader, TableEngine
 from app.lake.pyiceberg_engine import PyIcebergEngine
 from app.lake.s3 import S3Loader, S3Purger, S3Store
+from app.lake.table_names import normalise
 from app.settings import Settings, read_settings
 
 
@@ -36,13 +37,8 @@ def places_of(data_map: DataMap, *, engine: TableEngine | None) -> list[str]:
     places = [d.location for d in data_map.bronze if d.location]
     if engine is not None:
         tables = [d.table for d in data_map.tables if d.table and engine.exists(d.table)]
-        places += [_folder_uri(engine.head(table).location) for table in tables]
+        places += [normalise(engine.head(table).location).rstrip("/") + "/" for table in tables]
     return places
-
-
-def _folder_uri(location: str) -> str:
-    uri = location if "://" in location else f"file://{location}"
-    return uri if uri.endswith("/") else uri + "/"
 
 
 @contextmanager

@@ -14,6 +14,9 @@ from typing import Annotated
 import typer
 
 from app import wiring
+from app.audit.canonical import canonical_bytes
+from app.audit.keys import KeyStore
+from app.audit.signing import write_signed
 from app.cli.display import ERR, OUT, print_json, progress, table
 from app.domain.errors import IdentifierTooWeakError, UsageError
 from app.domain.findings import Finding, Verdict, What
@@ -82,7 +85,14 @@ def erase(
     folder = StateFolder(state or report.parent / "clearlake-state")
     try:
         with wiring.lake_doors(settings, data_map) as doors, progress() as say:
-            run = OfflineRun(request, data_map=data_map, doors=doors, state=folder, say=say)
+            run = OfflineRun(
+                request,
+                data_map=data_map,
+                doors=doors,
+                state=folder,
+                say=say,
+                keys=settings.key_folder,
+            )
             try:
                 if undo:
                     return _show_ended(run.undo(), as_json=as_json)
@@ -212,7 +222,9 @@ def show_rows(rows: Sequence[dict[str, object]]) -> None:
 
 
 def show_findings(findings: Sequence[Finding]) -> None:
-    """Findings by place, a line each."""
+    """Findings by place, a line each; nothing when there are none."""
+    if not findings:
+        return
     table(
         "Findings",
         ["what", "layer", "dataset", "place", "count", "detail"],
@@ -230,24 +242,31 @@ def check(
     user_id: UserOption = None,
     anon_id: AnonOption = None,
     device_fp: DeviceOption = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write the answer here, signed by CLEARLAKE_KEYS_URI.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> int:
     """Is this person (still) in the lake, and where? Read-only, any time. Exit 3 when found."""
     subjects = _searched(user_id or [], anon_id or [], device_fp or [])
     settings = wiring.settings_of()
+    if report is not None and settings.key_folder is None:
+        raise UsageError("--report: set CLEARLAKE_KEYS_URI to the folder of the signing key.")
     data_map = wiring.data_map_of(lake_map)
     with wiring.lake_doors(settings, data_map) as doors, progress() as say:
         found = search_lake(subjects, data_map=data_map, doors=doors, say=say)
     left = [f for f in found.findings if f.what is not What.NOTE]
+    document = {
+        "schema": "clearlake.check/1",
+        "found": bool(left),
+        "findings": [_finding_row(f) for f in found.findings],
+        "read": {name: asdict(seen) for name, seen in found.seen.items()},
+    }
+    if report is not None and settings.key_folder is not None:
+        signer = KeyStore.open(settings.key_folder).signer()
+        write_signed(report, canonical_bytes(document), signer=signer)
     if as_json:
-        print_json(
-            {
-                "schema": "clearlake.check/1",
-                "found": bool(left),
-                "findings": [_finding_row(f) for f in found.findings],
-                "read": {name: asdict(seen) for name, seen in found.seen.items()},
-            }
-        )
+        print_json(document)
     else:
         show_findings(found.findings)
         OUT.print("Found." if left else "Not found in the declared places.", markup=False)

@@ -42,6 +42,7 @@ def verify(
     else:
         for step in steps:
             mark = "ok    " if step.passed else "FAILED"
-            OUT.print(f"{step.number} {mark} {step.name}: {step.detail}", markup=False)
+            detail = f": {step.detail}" if step.detail else ""
+            OUT.print(f"{step.number} {mark} {step.name}{detail}", markup=False)
         OUT.print("The report is valid." if not failed else "The report is NOT valid.")
     return 3 if failed else 0

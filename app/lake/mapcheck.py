@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from app.domain.datasets import DataMap, Dataset, Roles
 from app.domain.errors import DataMapError, UnsupportedTableError
 from app.lake.ports import ObjectStore, TableEngine, TableHead
+from app.lake.table_names import normalise
 
 
 def check_map(data_map: DataMap, *, store: ObjectStore, engine: TableEngine | None) -> None:
@@ -33,13 +34,9 @@ def check_map(data_map: DataMap, *, store: ObjectStore, engine: TableEngine | No
         head = engine.head(dataset.table)
         for problem in _column_problems(data_map, dataset, head):
             raise DataMapError(problem)
-        store.require_versioned(_with_scheme(head.location))
+        store.require_versioned(normalise(head.location))
         for reason in engine.refusals(dataset.table):
             raise UnsupportedTableError(f"{data_map.at(dataset.name, 'table')}: {reason}")
-
-
-def _with_scheme(location: str) -> str:
-    return location if "://" in location else "file://" + location
 
 
 def leaf_types(columns: Mapping[str, str]) -> dict[str, str]:

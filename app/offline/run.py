@@ -89,11 +89,19 @@ class OfflineRun:
     """A run over one lake, with its journal in a state folder."""
 
     def __init__(
-        self, request: Request, *, data_map: DataMap, doors: Doors, state: StateFolder, say: Say
+        self,
+        request: Request,
+        *,
+        data_map: DataMap,
+        doors: Doors,
+        state: StateFolder,
+        say: Say,
+        keys: Path | None = None,
     ) -> None:
+        """`keys`: the folder of the key store; by default one in the state folder."""
         self._request, self._map, self._doors, self._say = request, data_map, doors, say
         self._state = state
-        self._keys = KeyStore.open(state.path / "keys")
+        self._keys = KeyStore.open(keys or state.path / "keys")
         self._journal = Journal(state.journal_path)
         self._seconds: dict[str, float] = {}
 

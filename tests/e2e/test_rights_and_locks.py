@@ -102,7 +102,7 @@ def _oldest(client: Any, bucket: str, key: str) -> str:
 def test_a_compliance_lock_is_dated_and_its_bytes_go_when_it_ends(s3_world: World) -> None:
     client, name = _bucket(s3_world)
     user = s3_world.cast.active_buyer
-    until = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=20)
+    until = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=12)
     key = "raw/event_dt=2026-11-02/99/evt-locked.ndjson"
     body = s3_world.storage.current("raw/")[_key_of(s3_world, user)]
     client.put_object(

@@ -45,8 +45,8 @@ class LocalStore:
         self._clock = clock
 
     def require_versioned(self, uri: str) -> None:
-        """Always fulfilled: a put keeps the old bytes until they are purged."""
-        self._path(uri)
+        """Always fulfilled under a root: a put keeps the old bytes until they are purged."""
+        self._require_inside(os.path.realpath(path_of(uri)))
 
     def now(self) -> datetime:
         """This machine's clock: the folder's times come from it."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, cast
@@ -28,7 +28,7 @@ from app.lake.verify.needles import Needles
 from app.lake.verify.parquet import asides, opened
 from app.lake.verify.places import Sight, full_uri
 from app.lake.verify.rule import Fate
-from app.lake.verify.table_rows import Held, RowReader, rows_of
+from app.lake.verify.table_rows import Held, RowReader, plain_rows, rows_of
 from app.lake.verify.tally import Tally
 
 OpenFile = Callable[[str], BinaryIO]
@@ -153,7 +153,7 @@ class _FilePair:
         self.tally.before += int(visible.sum())
         suspects = reader.suspects(batch)
         asked = np.flatnonzero(rows_of(suspects, batch.num_rows) & visible)
-        taken = reader.rows(batch.take(pa.array(asked)))
+        taken = reader.rows(batch.take(pa.array(asked)), suspects=suspects)
         severed: list[_Stays] = []
         keep = visible.copy()
         for number, row in zip(asked.tolist(), taken, strict=True):
@@ -173,32 +173,47 @@ class _FilePair:
                 required = set(one.required(self.dataset.elsewhere))
                 self.stayed.update(s.value for s in one.spots if s not in required)
         new = rest.take(int(keep.sum()), like=batch.schema)
-        self._compare(batch, new, keep=keep, severed=severed, reader=reader)
+        self._same(batch, new, keep=keep, severed=severed, suspects=suspects)
+        self._changed(new, keep=keep, severed=severed, suspects=suspects, reader=reader)
 
-    def _compare(
+    def _same(
         self,
         old: pa.RecordBatch,
         new: pa.Table,
         *,
         keep: Mask,
         severed: list[_Stays],
-        reader: RowReader,
+        suspects: Mapping[str, Mask],
     ) -> None:
+        """Everything but the columns of severed rows in which somebody may stand."""
+        place = np.cumsum(keep) - 1
         numbers = np.array([s.number for s in severed], dtype=np.int64)
-        place = (np.cumsum(keep) - 1)[numbers]
-        plain = keep.copy()
-        plain[numbers] = False
-        others = np.ones(new.num_rows, dtype=np.bool_)
-        others[place] = False
         for name in old.schema.names:
             before, after = old.column(name), new.column(name)
+            changed = numbers[suspects[name][numbers]] if name in suspects else numbers[:0]
+            plain = keep.copy()
+            plain[changed] = False
             if not plain.all():
                 before = before.filter(pa.array(plain))
-            if len(place):
+            if len(changed):
+                others = np.ones(new.num_rows, dtype=np.bool_)
+                others[place[changed]] = False
                 after = after.filter(pa.array(others))
-            _require(_equal(before, after), "rows that hold nobody are not the same")
-        changed = new.take(pa.array(place))
-        for row, found in zip(severed, reader.rows(changed), strict=True):
+            _require(_equal(before, after), "what holds nobody is not the same")
+
+    def _changed(
+        self,
+        new: pa.Table,
+        *,
+        keep: Mask,
+        severed: list[_Stays],
+        suspects: Mapping[str, Mask],
+        reader: RowReader,
+    ) -> None:
+        place = np.cumsum(keep) - 1
+        numbers = np.array([s.number for s in severed], dtype=np.int64)
+        changed = new.select(list(suspects)).take(pa.array(place[numbers]))
+        for row, found in zip(severed, plain_rows(changed), strict=True):
             self._severed(row, found, reader=reader)
 
     def _severed(self, row: _Stays, new: dict[str, Any], *, reader: RowReader) -> None:

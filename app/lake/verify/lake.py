@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,7 +21,7 @@ from app.lake.ports import ObjectStore
 from app.lake.verify import arithmetic
 from app.lake.verify.content import Opened
 from app.lake.verify.excuses import Excuses, late
-from app.lake.verify.looking import Looking
+from app.lake.verify.looking import Looked, Looking
 from app.lake.verify.needles import Needles
 from app.lake.verify.parquet import bound_is_anothers
 from app.lake.verify.places import Sight, full_uri
@@ -30,6 +31,8 @@ from app.lake.verify.tables import TableView, cannot_read, outside, read_table
 Progress = Callable[[str, int, int], None]
 """(dataset, objects looked at, objects listed)."""
 BESIDE = "beside the declared places"
+_READERS = 4
+"""Threads that wait for the store; searching and decompressing run beside them."""
 _METADATA_LAST = (".avro", ".json", ".puffin", ".stats")
 
 
@@ -193,35 +196,45 @@ class _LakeLook:
         )
         work = self.table_works.get(name)
         late_files = view.late(work.horizon) if view and work else frozenset()
-        for number, found in enumerate(listed):
-            self.progress(name, number, len(listed))
-            after = self.horizons.get(name)
+        after = self.horizons.get(name)
+
+        def one(found: Found) -> _Outcome:
             is_late = found.uri in late_files or (after is not None and found.modified > after)
-            self._one(found, looking, is_late=is_late)
+            return self._one(found, looking, is_late=is_late)
+
+        # A table's files are looked at in order: rows before what is written about them.
+        in_table = dataset is not None and dataset.table is not None
+        with ThreadPoolExecutor(1 if in_table else _READERS, "verify") as pool:
+            for number, outcome in enumerate(pool.map(one, listed)):
+                self.progress(name, number, len(listed))
+                self._count(name, outcome)
         self.progress(name, len(listed), len(listed))
 
-    def _one(self, found: Found, looking: Looking, *, is_late: bool) -> None:
+    def _count(self, name: str, outcome: _Outcome) -> None:
+        self.findings += outcome.findings
+        found, looked = outcome.found, outcome.looked
+        if looked is not None:
+            self._seen[name] = self._seen.get(name, Seen()) + looked.seen
+            self._opened[found.uri] += 1
+            if looked.rows is not None:
+                self.rows[found.uri, found.version_id] = looked.rows
+
+    def _one(self, found: Found, looking: Looking, *, is_late: bool) -> _Outcome:
         """E2, E3, E5 for one version: decode, search, and name what was found."""
         sight = _sight(looking.dataset, found)
         looking.key(found.uri, sight=sight)
-        info = None
-        name = looking.dataset.name if looking.dataset is not None else BESIDE
+        looked = None
         if not found.is_marker:
             try:
                 with self._source(found.uri).open(found) as body:
                     parked = self._may_hold_parked(found.uri)
                     looked = looking.look(found, body, sight=sight, parked_allowed=parked)
-                info = looked.info
-                self._seen[name] = self._seen.get(name, Seen()) + looked.seen
-                self._opened[found.uri] += 1
-                if looked.rows is not None:
-                    self.rows[found.uri, found.version_id] = looked.rows
             except LakeError as err:
                 sight.saw(What.CANNOT_SEE, "object", detail=err.code)
         findings = sight.findings
-        if findings and info is not None:
-            findings = self.excuses.applied(findings, info=info, now=self.store.now())
-        self.findings += late(findings) if is_late else findings
+        if findings and looked is not None and looked.info is not None:
+            findings = self.excuses.applied(findings, info=looked.info, now=self.store.now())
+        return _Outcome(found, late(findings) if is_late else findings, looked)
 
     def _may_hold_parked(self, uri: str) -> bool:
         if self.data_map.unparsable != "park":
@@ -260,6 +273,14 @@ class _LakeLook:
         for uri in view.named:
             if self._opened[uri]:
                 yield uri, versions.get(uri, "")
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    found: Found
+    findings: list[Finding]
+    looked: Looked | None
+    """None for a marker, and for what could not be opened."""
 
 
 def _sight(dataset: Dataset | None, found: Found) -> Sight:

@@ -142,7 +142,8 @@ class Looking:
             rows += batch.num_rows
             suspects = reader.suspects(batch)
             asked = rows_of(suspects, batch.num_rows).nonzero()[0]
-            taken = reader.rows(batch.take(pa.array(asked))) if len(asked) else []
+            some = batch.take(pa.array(asked))
+            taken = reader.rows(some, suspects=suspects)
             for number, row in zip(asked.tolist(), taken, strict=True):
                 columns = [name for name, mask in suspects.items() if mask[number]]
                 self._row(reader, row, columns=columns, sight=sight)

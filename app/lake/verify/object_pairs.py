@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 from app.domain.datasets import Dataset
@@ -26,6 +27,8 @@ from app.lake.verify.places import Sight
 _OUR_MARK = "clearlake-"
 _ENDS_SOON = timedelta(minutes=6)
 """The eraser sends no retention that ends within 5 minutes; one more for its own work."""
+_READERS = 4
+"""Threads that wait for the store; searching and decompressing run beside them."""
 _WRITTEN = frozenset({WorkState.WRITTEN, WorkState.CHECKED})
 
 
@@ -44,13 +47,15 @@ def check_objects(
     """
     needles = Needles(targets)
     check = _Check(dataset, needles, store=store, unparsable=unparsable)
-    findings: list[Finding] = []
-    for work in works:
-        if work.state in _WRITTEN:
-            sight = Sight.of(dataset, work.uri, version_id=work.new_version or "")
-            check.look(work, sight)
-            findings += sight.findings
-    return findings
+
+    def one(work: ObjectWork) -> list[Finding]:
+        sight = Sight.of(dataset, work.uri, version_id=work.new_version or "")
+        check.look(work, sight)
+        return sight.findings
+
+    with ThreadPoolExecutor(_READERS, "check") as pool:
+        found = pool.map(one, [w for w in works if w.state in _WRITTEN])
+        return [finding for findings in found for finding in findings]
 
 
 class _Check:

@@ -4,7 +4,7 @@ is the same one without them. Pure; not here: reading files (file_pairs, tables)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -62,17 +62,19 @@ class RowReader:
         self._numbers = pa.array(
             sorted({int(v) for v in needles.values if v.isdecimal() and len(v) < 19}), pa.int64()
         )
-        self.columns = [f.name for f in schema if self._matters(f)]
-        """The columns that decide about a row; the rest hold no text and have no role."""
+        self._deciding = [f.name for f in schema if self._decides(self._trees[f.name].path)]
+        self.columns = [f.name for f in schema if f.name in self._deciding or holds_text(f.type)]
+        """The columns in which somebody may stand; the rest hold no text and have no role."""
 
-    def _matters(self, column: pa.Field) -> bool:
-        if holds_text(column.type):
-            return True
+    def _decides(self, path: str) -> bool:
+        """Whether a column has a role, or a condition names it."""
         wheres = [k.where for k in self.dataset.keep_when]
         wheres += [w.where for w in self.dataset.roles.owner_when]
         wheres += [w.where for roles in self.dataset.json.values() for w in roles.owner_when]
         wanted = self._known | {path for where in wheres for path, _ in where.all_of}
-        path = self._trees[column.name].path
+        wanted |= set(self.dataset.json)
+        for columns in self.dataset.identity_columns.values():
+            wanted |= set(columns)
         return any(w == path or w.startswith(path + ".") for w in wanted)
 
     def suspects(self, batch: pa.RecordBatch) -> dict[str, Mask]:
@@ -97,13 +99,10 @@ class RowReader:
             found |= hits.to_numpy(zero_copy_only=False)
         return found
 
-    def rows(self, table: pa.Table | pa.RecordBatch) -> list[dict[str, Any]]:
-        """The rows as plain Python."""
-        columns = {}
-        for name, column in zip(table.schema.names, table.columns, strict=True):
-            array = pa.concat_arrays(column.chunks) if _has_chunks(column) else column
-            columns[name] = python_values(array)
-        return [{n: c[row] for n, c in columns.items()} for row in range(table.num_rows)]
+    def rows(self, batch: pa.RecordBatch, *, suspects: Iterable[str]) -> list[dict[str, Any]]:
+        """Rows as plain Python: the columns that decide, and those where somebody may stand."""
+        names = {*self._deciding, *suspects}
+        return plain_rows(batch.select([n for n in batch.schema.names if n in names]))
 
     def read(self, row: Row, *, columns: Iterable[str]) -> Held | None:
         """The row, or None when nobody of the run stands on it. `columns`: where to look."""
@@ -159,17 +158,16 @@ class RowReader:
         return at
 
     def severed(
-        self, old: Row, new: Row, *, columns: Collection[str]
+        self, old: Row, new: Row, *, columns: Iterable[str]
     ) -> list[tuple[Spot, bytes]] | None:
-        """The tombstones of a row that stays; None when anything else changed or did not.
-
-        `columns`: those where somebody may stand; the others must be the same.
+        """The tombstones in these columns of a row that stays; None when anything else changed, or
+        did not.
         """
         pairs: list[tuple[Spot, bytes]] = []
-        for name, value in old.items():
+        for name in columns:
             inside = self._inside.get(self._trees[name].path, frozenset())
-            required = partial(self._required, inside=inside) if name in columns else _nothing
-            if not _Comparison(required, pairs).same(value, new[name], self._trees[name]):
+            compare = _Comparison(partial(self._required, inside=inside), pairs)
+            if not compare.same(old[name], new[name], self._trees[name]):
                 return None
         return pairs
 
@@ -178,8 +176,13 @@ class RowReader:
         return [s for s in spots if s.known or self.dataset.elsewhere == "replace"]
 
 
-def _nothing(_leaf: Any, _path: str) -> Iterable[Spot]:
-    return ()
+def plain_rows(table: pa.Table | pa.RecordBatch) -> list[dict[str, Any]]:
+    """Rows as plain Python."""
+    columns = {}
+    for name, column in zip(table.schema.names, table.columns, strict=True):
+        array = pa.concat_arrays(column.chunks) if _has_chunks(column) else column
+        columns[name] = python_values(array)
+    return [{n: c[row] for n, c in columns.items()} for row in range(table.num_rows)]
 
 
 def rows_of(suspects: Mapping[str, Mask], size: int) -> Mask:
