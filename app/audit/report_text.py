@@ -78,8 +78,8 @@ OUTCOME_MEANS: Mapping[Outcome, str] = {
     "nothing to erase.",
     Outcome.PENDING_RETENTION: "Bytes that a lock protects remain until the dates listed. It is "
     "not completed before they are gone.",
-    Outcome.ON_HOLD: "A legal hold forbids part of the erasure. It goes on when the hold is "
-    "lifted.",
+    Outcome.ON_HOLD: "A legal hold, or a missing right, forbids part of the erasure. It goes on "
+    "when the hold is lifted or the right is given.",
     Outcome.STUCK: "A person has to look at what is listed. It is not completed.",
 }
 
@@ -89,7 +89,7 @@ _WORDS: Mapping[What, str] = {
     What.ARITHMETIC: "counts do not add up",
     What.UNREADABLE: "bytes whose form is not known",
     What.WITHHELD: "rows or values kept on a ground",
-    What.HELD: "bytes under a legal hold",
+    What.HELD: "bytes under a legal hold, or that a missing right protects",
     What.DEFERRED: "bytes that a COMPLIANCE lock protects",
     What.PARKED: "set aside for a person to look at",
     What.NOTE: "notes for a person",

@@ -5,7 +5,8 @@ Parse, call, show; what happens is in app.offline.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -72,6 +73,8 @@ def erase(
 
     Without --yes or --confirm it prints the plan and changes nothing.
     """
+    if not report.absolute().parent.is_dir():
+        raise UsageError(f"--report: {report.parent} is no folder. Make it first.")
     request = Request(
         subjects=named_subjects(
             user_ids=user_id or (), anon_ids=anon_id or (), device_fps=device_fp or ()
@@ -80,32 +83,37 @@ def erase(
         purge_now=purge_now,
         shared_review=shared_review.value if shared_review else None,
     )
+    with _run(request, lake_map, state=state or report.parent / "clearlake-state") as run:
+        if undo:
+            return _show_ended(run.undo(), as_json=as_json)
+        if not run.is_open:
+            plan, identities = run.plan()
+            if not yes and confirm is None:
+                return _show_plan(plan, as_json=as_json)
+            run.start(plan, identities, confirmed=confirm)
+        return _show_ended(run.go(), as_json=as_json)
+
+
+@contextmanager
+def _run(request: Request, lake_map: Path, *, state: Path) -> Iterator[OfflineRun]:
+    """The run of this command, its lake, state folder and progress open."""
     settings = wiring.settings_of()
     data_map = wiring.data_map_of(lake_map)
-    folder = StateFolder(state or report.parent / "clearlake-state")
-    try:
-        with wiring.lake_doors(settings, data_map) as doors, progress() as say:
-            run = OfflineRun(
-                request,
-                data_map=data_map,
-                doors=doors,
-                state=folder,
-                say=say,
-                keys=settings.key_folder,
-            )
-            try:
-                if undo:
-                    return _show_ended(run.undo(), as_json=as_json)
-                if not run.is_open:
-                    plan, identities = run.plan()
-                    if not yes and confirm is None:
-                        return _show_plan(plan, as_json=as_json)
-                    run.start(plan, identities, confirmed=confirm)
-                return _show_ended(run.go(), as_json=as_json)
-            finally:
-                run.close()
-    finally:
-        folder.close()
+    with ExitStack() as closing:
+        folder = StateFolder(state)
+        closing.callback(folder.close)
+        doors = closing.enter_context(wiring.lake_doors(settings, data_map))
+        say = closing.enter_context(progress())
+        run = OfflineRun(
+            request,
+            data_map=data_map,
+            doors=doors,
+            state=folder,
+            say=say,
+            keys=settings.key_folder,
+        )
+        closing.callback(run.close)
+        yield run
 
 
 def _show_plan(plan: Plan, *, as_json: bool) -> int:

@@ -26,7 +26,7 @@ class What(StrEnum):
     DEFERRED = "deferred"
     """An identifier stands in bytes that a COMPLIANCE lock protects until a date."""
     HELD = "held"
-    """An identifier stands in bytes under a legal hold."""
+    """An identifier stands in bytes under a legal hold, or that a missing right protects."""
     PARKED = "parked"
     """An identifier stands in a line that could not be parsed."""
     CANNOT_SEE = "cannot_see"

@@ -29,7 +29,7 @@ class WorkState(StrEnum):
     DEFERRED = "deferred"
     """A COMPLIANCE lock forbids the purge until `until`."""
     HELD = "held"
-    """A legal hold forbids the change or the purge."""
+    """A legal hold, or a right that is missing, forbids the change or the purge."""
     PARKED = "parked"
     """A person must look; `reason` says at what."""
 

@@ -239,7 +239,7 @@ class _Eraser:
             except ObjectMissingError:
                 return _again(work)
             except AccessDeniedError:
-                return work.to(WorkState.PARKED, reason="The right to write the object is missing.")
+                return work.to(WorkState.HELD, reason="The right to write the object is missing.")
             except (ObjectConflictError, UnreachableError):
                 self.sleep(wait)
                 wait *= 2

@@ -21,7 +21,7 @@ _PURGES = 4
 _WORST = (WorkState.PARKED, WorkState.HELD, WorkState.DEFERRED)
 _REASONS = {
     WorkState.PARKED: "A version could not be purged.",
-    WorkState.HELD: "A version is under a legal hold.",
+    WorkState.HELD: "A version is under a legal hold, or the right to purge it is missing.",
     WorkState.DEFERRED: "A version is under a COMPLIANCE lock.",
 }
 
@@ -126,7 +126,7 @@ class _Door:
         except ObjectMissingError:
             return replace(superseded, state=WorkState.PURGED, until=None, reason=None)
         except AccessDeniedError:
-            return replace(superseded, state=WorkState.PARKED, reason="missing right")
+            return replace(superseded, state=WorkState.HELD, reason="missing right")
         return _why(superseded, info)
 
 
@@ -136,4 +136,4 @@ def _why(superseded: Superseded, info: ObjectInfo) -> Superseded:
     if info.lock_mode == COMPLIANCE:
         until = info.retain_until
         return replace(superseded, state=WorkState.DEFERRED, until=until, reason="COMPLIANCE lock")
-    return replace(superseded, state=WorkState.PARKED, reason="missing right")
+    return replace(superseded, state=WorkState.HELD, reason="missing right")

@@ -167,7 +167,7 @@ def _purge_one(condemned: Condemned, *, store: ObjectStore, purger: Purger) -> C
             return replace(condemned, state=WorkState.HELD, reason="legal hold")
         if info.lock_mode == COMPLIANCE and info.retain_until is not None:
             return replace(condemned, state=WorkState.DEFERRED, until=info.retain_until)
-        return replace(condemned, state=WorkState.PARKED, reason="a right to purge is missing")
+        return replace(condemned, state=WorkState.HELD, reason="a right to purge is missing")
     return replace(condemned, state=WorkState.PURGED, until=None, reason=None)
 
 

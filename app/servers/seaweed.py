@@ -33,8 +33,12 @@ READ = (
     *("s3:ListBucketMultipartUploads", "s3:ListMultipartUploadParts", "s3:GetBucketLocation"),
 )
 PUT = ("s3:PutObject", "s3:PutObjectTagging", "s3:PutObjectRetention", "s3:AbortMultipartUpload")
+VOLUMES = 2000
+"""Each bucket has a volume of its own; by itself it counts them by what is free on the disk."""
 HIDE = "s3:DeleteObject"
-"""Table engines drop what a failed commit left: a delete marker, which destroys nothing."""
+"""Loaders drop what a failed commit of theirs left. With it SeaweedFS lets a version go that no
+lock protects, so of the roles of an erasure only the purger may delete.
+"""
 RIGHTS: Mapping[str, tuple[str, ...]] = {
     "writer": (
         *READ,
@@ -43,7 +47,7 @@ RIGHTS: Mapping[str, tuple[str, ...]] = {
         HIDE,
     ),
     "reader": READ,
-    "eraser": (*READ, *PUT, HIDE),
+    "eraser": (*READ, *PUT),
     "purger": (
         *READ,
         *("s3:DeleteObjectVersion", "s3:BypassGovernanceRetention"),
@@ -93,7 +97,7 @@ class Seaweed:
         flags |= {"master.telemetry": "false", "webdav": "false", "admin.ui": "false"}
         flags |= {"s3.allowDeleteBucketNotEmpty": "false", "s3.autoCreateBucket": "false"}
         flags |= {"s3.config": str(self._config), "s3.port.lance": "0"}
-        flags |= {"volume.preStopSeconds": "0"}
+        flags |= {"volume.preStopSeconds": "0", "volume.max": str(VOLUMES)}
         return Program(
             name=self.name,
             argv=(

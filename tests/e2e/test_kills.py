@@ -21,7 +21,7 @@ from tests.places import Place
 SMALL = Size(events=300, users=12, days=1, codec="gz")
 KILLED = -9
 PARTS = 8
-LATER = 8
+LATER = 4
 S3_SAMPLE = 5
 SEED = 2
 

@@ -202,7 +202,7 @@ def test_a_hold_set_half_way_or_on_an_older_version_holds_the_purge(
     assert len(lake.versions(NAME)) == 1
 
 
-def test_a_missing_right_parks_the_purge_and_says_so(lake: Lake, servers: Any) -> None:
+def test_a_missing_right_holds_the_purge_and_says_so(lake: Lake, servers: Any) -> None:
     lake.load(NAME, MINE, lock_mode="GOVERNANCE", retain_until=soon(days=1))
     works = lake.erase()
     key, s3 = servers.s3.credentials["writer"], servers.s3
@@ -212,7 +212,7 @@ def test_a_missing_right_parks_the_purge_and_says_so(lake: Lake, servers: Any) -
     lake.place.purger_of = lambda _: purger
     (work,) = lake.purge(works)
     purger.close()
-    assert work.state is WorkState.PARKED
+    assert work.state is WorkState.HELD
     assert [s.reason for s in work.superseded] == ["missing right"]
     assert len(lake.versions(NAME)) == 2
 

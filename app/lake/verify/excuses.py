@@ -1,5 +1,5 @@
 """Which versions may still hold somebody, by the run's own records and by what the lock says now.
-A record without the lock excuses nothing, nor a lock without the record.
+No lock excuses anything without the record; a lock with a date is not taken on the record's word.
 """
 
 from __future__ import annotations
@@ -45,8 +45,9 @@ class Excuses:
         if found.what is not What.RESIDUE or info is None:
             return found
         state = self.by_version.get((found.uri, found.version_id))
-        if info.legal_hold and (state is WorkState.HELD or found.uri in self.held):
-            return replace(found, what=What.HELD, detail="under a legal hold")
+        if state is WorkState.HELD or found.uri in self.held:
+            why = "under a legal hold" if info.legal_hold else "a right was missing"
+            return replace(found, what=What.HELD, detail=why)
         until = info.retain_until
         locked = info.lock_mode == COMPLIANCE and until is not None and until > now
         if state is WorkState.DEFERRED and locked and until is not None:
