@@ -9,6 +9,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
+MISSING_RIGHT = "a right that it needs is missing"
+"""The reason of what is HELD without a legal hold."""
+
 
 class WorkState(StrEnum):
     """Where one object or file stands. Moves only forward, or back to PLANNED."""

@@ -23,7 +23,7 @@ from app.domain.errors import (
 )
 from app.domain.failpoints import failpoint
 from app.domain.identifiers import Targets
-from app.domain.receipts import ObjectWork, WorkState
+from app.domain.receipts import MISSING_RIGHT, ObjectWork, WorkState
 from app.lake.bronze_lines import Rule
 from app.lake.bronze_read import Prepared, lock_is_live, read_object
 from app.lake.codecs import DEFAULT_LIMITS, Limits
@@ -239,7 +239,7 @@ class _Eraser:
             except ObjectMissingError:
                 return _again(work)
             except AccessDeniedError:
-                return work.to(WorkState.HELD, reason="The right to write the object is missing.")
+                return work.to(WorkState.HELD, reason=MISSING_RIGHT)
             except (ObjectConflictError, UnreachableError):
                 self.sleep(wait)
                 wait *= 2

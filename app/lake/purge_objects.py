@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from app.domain.errors import AccessDeniedError, ObjectMissingError
 from app.domain.failpoints import failpoint
-from app.domain.receipts import ObjectWork, Superseded, WorkState
+from app.domain.receipts import MISSING_RIGHT, ObjectWork, Superseded, WorkState
 from app.lake.bronze import Record, listed
 from app.lake.ports import COMPLIANCE, ObjectInfo, ObjectStore, Purger, Version
 
@@ -126,7 +126,7 @@ class _Door:
         except ObjectMissingError:
             return replace(superseded, state=WorkState.PURGED, until=None, reason=None)
         except AccessDeniedError:
-            return replace(superseded, state=WorkState.HELD, reason="missing right")
+            return replace(superseded, state=WorkState.HELD, reason=MISSING_RIGHT)
         return _why(superseded, info)
 
 
@@ -136,4 +136,4 @@ def _why(superseded: Superseded, info: ObjectInfo) -> Superseded:
     if info.lock_mode == COMPLIANCE:
         until = info.retain_until
         return replace(superseded, state=WorkState.DEFERRED, until=until, reason="COMPLIANCE lock")
-    return replace(superseded, state=WorkState.HELD, reason="missing right")
+    return replace(superseded, state=WorkState.HELD, reason=MISSING_RIGHT)

@@ -16,7 +16,7 @@ from app.domain.datasets import Dataset
 from app.domain.errors import AccessDeniedError, LakeError, ObjectMissingError
 from app.domain.failpoints import failpoint
 from app.domain.identifiers import Targets
-from app.domain.receipts import Condemned, TableWork, WorkState
+from app.domain.receipts import MISSING_RIGHT, Condemned, TableWork, WorkState
 from app.lake.ports import COMPLIANCE, DataFile, ObjectStore, Purger, Reach, TableEngine, Version
 from app.lake.table_content import Content
 from app.lake.table_files import FileEraser, HiddenRows
@@ -167,7 +167,7 @@ def _purge_one(condemned: Condemned, *, store: ObjectStore, purger: Purger) -> C
             return replace(condemned, state=WorkState.HELD, reason="legal hold")
         if info.lock_mode == COMPLIANCE and info.retain_until is not None:
             return replace(condemned, state=WorkState.DEFERRED, until=info.retain_until)
-        return replace(condemned, state=WorkState.HELD, reason="a right to purge is missing")
+        return replace(condemned, state=WorkState.HELD, reason=MISSING_RIGHT)
     return replace(condemned, state=WorkState.PURGED, until=None, reason=None)
 
 

@@ -23,7 +23,7 @@ Part = tuple[str, bytes]
 def parts_of(data: bytes) -> Iterator[Part]:
     """The bytes as they are, and all that they decode to."""
     yield "bytes", data
-    if data[:2] == b"\x1f\x8b":
+    if data[:3] == b"\x1f\x8b\x08":
         for number, member in enumerate(gzip_members(data)):
             yield f"gzip member {number}", member
     elif data[:4] == b"\x28\xb5\x2f\xfd":

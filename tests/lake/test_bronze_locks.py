@@ -14,7 +14,7 @@ import pytest
 from botocore.config import Config
 
 from app.domain.datasets import KeepWhen, Where
-from app.domain.receipts import ObjectWork, WorkState
+from app.domain.receipts import MISSING_RIGHT, ObjectWork, WorkState
 from app.lake.bronze import plan_objects
 from app.lake.ports import ObjectInfo
 from app.lake.s3 import S3Purger, S3Store
@@ -213,7 +213,7 @@ def test_a_missing_right_holds_the_purge_and_says_so(lake: Lake, servers: Any) -
     (work,) = lake.purge(works)
     purger.close()
     assert work.state is WorkState.HELD
-    assert [s.reason for s in work.superseded] == ["missing right"]
+    assert [s.reason for s in work.superseded] == [MISSING_RIGHT]
     assert len(lake.versions(NAME)) == 2
 
 

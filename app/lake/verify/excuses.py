@@ -1,5 +1,5 @@
 """Which versions may still hold somebody, by the run's own records and by what the lock says now.
-No lock excuses anything without the record; a lock with a date is not taken on the record's word.
+A record without the lock excuses nothing, nor a lock without the record; but for a missing right.
 """
 
 from __future__ import annotations
@@ -9,31 +9,33 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from app.domain.findings import Finding, What
-from app.domain.receipts import ObjectWork, TableWork, WorkState
+from app.domain.receipts import MISSING_RIGHT, ObjectWork, TableWork, WorkState
 from app.lake.ports import COMPLIANCE, ObjectInfo
 from app.lake.verify.places import full_uri
 
 
 @dataclass(frozen=True, slots=True)
 class Excuses:
-    """(URI, version) -> DEFERRED or HELD; a URI alone where all its versions are held."""
+    """(URI, version) -> its record's state and reason; a URI alone where no version may change."""
 
-    by_version: Mapping[tuple[str, str], WorkState] = field(repr=False)
-    held: frozenset[str] = field(repr=False)
+    by_version: Mapping[tuple[str, str], tuple[WorkState, str | None]] = field(repr=False)
+    held: Mapping[str, str | None] = field(repr=False)
 
     @classmethod
     def of(cls, objects: Iterable[ObjectWork], tables: Iterable[TableWork]) -> Excuses:
         """What the records of a run say."""
-        by_version: dict[tuple[str, str], WorkState] = {}
-        held: set[str] = set()
+        by_version: dict[tuple[str, str], tuple[WorkState, str | None]] = {}
+        held: dict[str, str | None] = {}
         for work in objects:
-            by_version.update({(work.uri, s.version_id): s.state for s in work.superseded})
+            by_version.update(
+                {(work.uri, s.version_id): (s.state, s.reason) for s in work.superseded}
+            )
             if work.state is WorkState.HELD:
-                held.add(work.uri)
+                held[work.uri] = work.reason
         for table in tables:
             for gone in table.condemned:
-                by_version[full_uri(gone.uri), gone.version_id] = gone.state
-        return cls(by_version, frozenset(held))
+                by_version[full_uri(gone.uri), gone.version_id] = (gone.state, gone.reason)
+        return cls(by_version, held)
 
     def applied(
         self, findings: Iterable[Finding], *, info: ObjectInfo | None, now: datetime
@@ -44,10 +46,12 @@ class Excuses:
     def _excused(self, found: Finding, *, info: ObjectInfo | None, now: datetime) -> Finding:
         if found.what is not What.RESIDUE or info is None:
             return found
-        state = self.by_version.get((found.uri, found.version_id))
+        state, reason = self.by_version.get((found.uri, found.version_id), (None, None))
         if state is WorkState.HELD or found.uri in self.held:
-            why = "under a legal hold" if info.legal_hold else "a right was missing"
-            return replace(found, what=What.HELD, detail=why)
+            if info.legal_hold:
+                return replace(found, what=What.HELD, detail="under a legal hold")
+            if MISSING_RIGHT in (reason, self.held.get(found.uri)):
+                return replace(found, what=What.HELD, detail=MISSING_RIGHT)
         until = info.retain_until
         locked = info.lock_mode == COMPLIANCE and until is not None and until > now
         if state is WorkState.DEFERRED and locked and until is not None:
