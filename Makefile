@@ -31,6 +31,9 @@ imports: $(STAMP)
 
 check: lint types imports test
 
+bench: $(STAMP)
+	$(BIN)/python -m bench.bronze
+
 lock:
 	for part in base embedded dev; do \
 	  extra=$$( [ $$part = embedded ] && echo --extra embedded; [ $$part = dev ] && echo --extra embedded --extra dev; true ); \
