@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from app import demo as the_demo
-from app.cli.display import OUT, print_json, progress, table
+from app.cli.display import OUT, near, print_json, progress, table
 from app.cli.erase import exit_code, show_findings, show_rows
 
 SIZE = the_demo.Size()
@@ -48,7 +48,7 @@ def demo(
 
 
 def _show(shown: the_demo.Shown) -> None:
-    OUT.print(f"\n{shown.lake.sentence()}", markup=False)
+    OUT.print(f"\n{shown.lake.sentence()}", markup=False, soft_wrap=True)
     for subject, story in zip(shown.subjects, shown.stories, strict=True):
         OUT.print(f"{subject.name}  {story}", markup=False)
     written = shown.ended.written
@@ -60,12 +60,9 @@ def _show(shown: the_demo.Shown) -> None:
     table("", ["seconds", *STAGES], [["", *(shown.seconds.get(s, 0.0) for s in STAGES)]])
     OUT.print(f"\n{written.verdict.value}: {written.outcome.value}", markup=False)
     for path in written.reports:
-        OUT.print(f"report  {path}", markup=False, soft_wrap=True)
-    OUT.print(
-        f"verify  clearlake report verify {written.reports[0]} --key {written.public_key}",
-        markup=False,
-        soft_wrap=True,
-    )
+        OUT.print(f"report  {near(path)}", markup=False, soft_wrap=True)
+    report, key = near(written.reports[0]), near(written.public_key)
+    OUT.print(f"verify  clearlake report verify {report} --key {key}", markup=False, soft_wrap=True)
 
 
 def document(shown: the_demo.Shown) -> dict[str, Any]:
