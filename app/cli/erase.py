@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -45,6 +45,13 @@ class SharedReview(StrEnum):
     KEEP = "keep"
 
 
+class Unparsable(StrEnum):
+    """What to do with a line that cannot be parsed and holds an identifier."""
+
+    PARK = "park"
+    DROP = "drop"
+
+
 def erase(
     lake_map: MapOption,
     user_id: UserOption = None,
@@ -67,6 +74,9 @@ def erase(
     shared_review: Annotated[
         SharedReview | None, typer.Option(help="For shared values the map leaves to a person.")
     ] = None,
+    unparsable: Annotated[
+        Unparsable | None, typer.Option(help="Instead of what the map says of broken lines.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> int:
     """Take people out of the lake: plan, erase, check, purge, verify, report.
@@ -83,7 +93,12 @@ def erase(
         purge_now=purge_now,
         shared_review=shared_review.value if shared_review else None,
     )
-    with _run(request, lake_map, state=state or report.parent / "clearlake-state") as run:
+    with _run(
+        request,
+        lake_map,
+        state=state or report.parent / "clearlake-state",
+        unparsable=unparsable,
+    ) as run:
         if undo:
             return _show_ended(run.undo(), as_json=as_json)
         if not run.is_open:
@@ -95,10 +110,14 @@ def erase(
 
 
 @contextmanager
-def _run(request: Request, lake_map: Path, *, state: Path) -> Iterator[OfflineRun]:
+def _run(
+    request: Request, lake_map: Path, *, state: Path, unparsable: Unparsable | None
+) -> Iterator[OfflineRun]:
     """The run of this command, its lake, state folder and progress open."""
     settings = wiring.settings_of()
     data_map = wiring.data_map_of(lake_map)
+    if unparsable is not None:
+        data_map = replace(data_map, unparsable=unparsable.value)
     with ExitStack() as closing:
         folder = StateFolder(state)
         closing.callback(folder.close)

@@ -123,9 +123,7 @@ def test_a_line_that_does_not_parse_is_parked_when_it_names_the_person(world: Wo
     assert again.code == 5, again.out + again.err
     assert world.storage.current("raw/") == left
     _named_in_the_report(world, "lines that cannot be parsed")
-    world.edit_map("unparsable: park", "unparsable: drop")
-    line = ("erase", "--map", world.map_path, "--user-id", user, "--yes")
-    dropped = world.run(*line, "--state", world.desk / "two", "--report", world.desk / "two.json")
+    dropped = world.erase("--user-id", user, "--yes", "--purge-now", "--unparsable", "drop")
     assert dropped.code == 0, dropped.out + dropped.err
     assert not world.storage.held(gone.values)
 
