@@ -71,7 +71,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         _say(f"{err} [{err.code}]")
         return next(code for kind, code in EXIT_CODES if isinstance(err, kind))
     except typer.TyperException as err:
-        _say(err.format_message())
+        _say(
+            _without_values(err.format_message(), sys.argv[1:] if arguments is None else arguments)
+        )
         return 2
     if code == INTERRUPTED:  # what typer makes of Ctrl-C
         return _interrupted()
@@ -81,6 +83,14 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def _interrupted() -> int:
     _say("Interrupted. Nothing is lost: the same command again goes on from here.")
     return INTERRUPTED
+
+
+def _without_values(message: str, arguments: Sequence[str]) -> str:
+    """The parser's message; what was typed and is no plain word or option may be an identifier."""
+    for value in sorted(arguments, key=len, reverse=True):
+        if not value.startswith("-") and not value.isalpha():
+            message = message.replace(value, "...") if value else message
+    return message
 
 
 def _say(text: str) -> None:

@@ -40,7 +40,6 @@ from app.offline.planning import make_plan
 from app.offline.search import Say
 
 _ENTRY = {
-    Stage.OPEN: "resolve",
     Stage.RESOLVED: "plan",
     Stage.PLANNED: "erase",
     Stage.ERASED: "check",
