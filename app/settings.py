@@ -6,14 +6,31 @@ A secret may also stand in a file named by the same variable with `_FILE` behind
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, ValidationError
 
 from app.domain.errors import SettingsError
 
 PREFIX = "CLEARLAKE_"
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def duration(text: object) -> object:
+    """`250ms`, `40s`, `15m`, `12h`, `7d`; a bare number is seconds. ValueError else."""
+    if not isinstance(text, str):
+        return text
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h|d)?", text.strip())
+    if found is None:
+        raise ValueError("expected a duration such as 40s, 15m, 12h or 7d")
+    return timedelta(seconds=float(found[1]) * _UNITS[found[2] or "s"])
+
+
+Duration = Annotated[timedelta, BeforeValidator(duration)]
 
 
 class Settings(BaseModel):
@@ -36,6 +53,28 @@ class Settings(BaseModel):
     keys_uri: str | None = None
     purge_per_hour: int = 100_000
     failpoints: str | None = None
+    # the service
+    database_url: SecretStr | None = None
+    owner_database_url: SecretStr | None = None
+    broker_url: SecretStr | None = None
+    lake_map: Path | None = None
+    public_url: str = "http://127.0.0.1:8000"
+    host: str = "127.0.0.1"
+    port: int = 8000
+    spool: Path | None = None
+    run_every: Duration = timedelta(hours=1)
+    stitch_every: Duration = timedelta(days=1)
+    sweep_every: Duration = timedelta(days=1)
+    approval_grace: Duration = timedelta(hours=72)
+    max_writer_lifetime: Duration = timedelta(hours=24)
+    shred_after: Duration = timedelta(hours=24)
+    retain: Duration = timedelta(days=730)
+    suppress: Duration = timedelta(days=730)
+    scope_delay: Duration = timedelta(seconds=1)
+    lease: Duration = timedelta(seconds=40)
+    heartbeat: Duration = timedelta(seconds=10)
+    reconcile_every: Duration = timedelta(seconds=15)
+    retry_after: Duration = timedelta(seconds=5)
 
     @property
     def is_production(self) -> bool:

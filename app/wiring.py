@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextlib import closing as closing_at_end
+from dataclasses import fields, replace
 from pathlib import Path
 
+from app.audit.keys import KeyStore
 from app.domain.datasets import Catalog, DataMap
 from app.domain.errors import SettingsError
 from app.lake.datamap import read_map
@@ -16,7 +19,9 @@ from app.lake.ports import Doors, Loader, TableEngine
 from app.lake.pyiceberg_engine import PyIcebergEngine
 from app.lake.s3 import S3Loader, S3Purger, S3Store
 from app.lake.table_names import normalise
-from app.settings import Settings, read_settings
+from app.services.parts import Lake, Parts, Rules
+from app.settings import PREFIX, Settings, read_settings
+from app.store.transaction import Database, Ring
 
 
 def settings_of(environment: Mapping[str, str] | None = None) -> Settings:
@@ -126,3 +131,41 @@ def made_catalog(settings: Settings, root: str) -> Catalog:
     return Catalog(
         name="lake", type="sql", uri=settings.catalog_uri.get_secret_value(), warehouse=root
     )
+
+
+# --- the service ------------------------------------------------------------------------------
+
+
+def rules_of(settings: Settings) -> Rules:
+    """The settings that decide what happens when."""
+    names = {f.name for f in fields(Rules)} & set(Settings.model_fields)
+    return Rules(
+        **{name: getattr(settings, name) for name in names},
+        service_keys_may_approve=settings.env == "demo",
+    )
+
+
+def service_parts(settings: Settings, *, ring: Ring) -> Parts:
+    """What a process needs that never touches the lake: database, keys, rules."""
+    if settings.database_url is None:
+        raise SettingsError(
+            f"{PREFIX}DATABASE_URL: expected postgresql+psycopg://user:password@host/database."
+        )
+    if settings.key_folder is None:
+        raise SettingsError(f"{PREFIX}KEYS_URI: expected file:///folder.")
+    return Parts(
+        database=Database(settings.database_url.get_secret_value(), ring=ring),
+        keys=KeyStore.open(settings.key_folder),
+        rules=rules_of(settings),
+    )
+
+
+def worker_parts(settings: Settings, *, ring: Ring) -> Parts:
+    """What a worker needs: also the lake."""
+    parts = service_parts(settings, ring=ring)
+    if settings.lake_map is None:
+        raise SettingsError(f"{PREFIX}LAKE_MAP: expected the path of lake.yaml.")
+    data_map = data_map_of(settings.lake_map)
+    spool = settings.spool or Path(tempfile.gettempdir()) / f"clearlake-spool-{os.getuid()}"
+    spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return replace(parts, lake=Lake(data_map, lambda: lake_doors(settings, data_map), spool))

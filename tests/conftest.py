@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
 import boto3
 import psycopg
 import pytest
+from sqlalchemy import create_engine, make_url
+from sqlalchemy.schema import CreateSchema
 
-from app.domain.datasets import Catalog
+from app.audit.keys import KeyStore
+from app.domain.datasets import Catalog, DataMap
 from app.lake.local import LocalLoader, LocalPurger, LocalStore
-from app.lake.ports import Purger
+from app.lake.ports import Doors, Purger
 from app.lake.s3 import S3Loader, S3Store
 from app.servers import Servers, remove_state
+from app.services.parts import Lake, Parts, Rules
+from app.store.tables import SCHEMA, metadata
+from app.store.transaction import Database
 from tests.places import Buckets, Place, S3Doors
 
 
@@ -125,3 +133,68 @@ def _schema(url: str, name: str) -> str:
     with psycopg.connect(url.replace("+psycopg", "", 1), autocommit=True) as link:
         link.execute(f'create schema "{name}"')
     return f"{url}{'&' if '?' in url else '?'}options=-csearch_path%3D{name}"
+
+
+@pytest.fixture(scope="session")
+def database_template(servers: Servers) -> str:
+    """The name of a migrated database that each test copies."""
+    name = f"template_{uuid4().hex[:12]}"
+    url = servers.postgres.url
+    with psycopg.connect(url.replace("+psycopg", "", 1), autocommit=True) as link:
+        link.execute(f'create database "{name}"')
+    engine = create_engine(_at(url, name))
+    with engine.begin() as connection:
+        connection.execute(CreateSchema(SCHEMA))
+        metadata.create_all(connection)
+    engine.dispose()
+    return name
+
+
+@pytest.fixture
+def database_url(servers: Servers, database_template: str) -> Iterator[str]:
+    """A fresh service database; gone with the test."""
+    url, name = servers.postgres.url, f"test_{uuid4().hex[:12]}"
+    with psycopg.connect(url.replace("+psycopg", "", 1), autocommit=True) as link:
+        link.execute(f'create database "{name}" template "{database_template}"')
+        yield _at(url, name)
+        link.execute(f'drop database "{name}" with (force)')
+
+
+@pytest.fixture
+def rung() -> list[str]:
+    """The steps the bell was rung for."""
+    return []
+
+
+@pytest.fixture
+def parts(database_url: str, rung: list[str], tmp_path: Path) -> Iterator[Parts]:
+    """The service's parts on a fresh database, without a lake; the bell only writes down."""
+
+    def ring(step_ids: Sequence[str]) -> bool:
+        rung.extend(step_ids)
+        return True
+
+    database = Database(database_url, ring=ring)
+    rules = Rules(scope_delay=timedelta(0), approval_grace=timedelta(0))
+    yield Parts(database=database, keys=KeyStore.open(tmp_path / "keys"), rules=rules)
+    database.close()
+
+
+@pytest.fixture
+def lake_parts(parts: Parts, place: Place, tmp_path: Path) -> Callable[[DataMap], Parts]:
+    """The same with a lake: call it with the data map of what the test put into `place`."""
+
+    def with_lake(data_map: DataMap) -> Parts:
+        @contextmanager
+        def opened() -> Iterator[Doors]:
+            yield place.doors()
+
+        spool = tmp_path / "spool"
+        spool.mkdir(exist_ok=True)
+        return replace(parts, lake=Lake(data_map, opened, spool))
+
+    return with_lake
+
+
+def _at(url: str, database: str) -> str:
+    return make_url(url).set(database=database).render_as_string(hide_password=False)

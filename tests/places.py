@@ -12,7 +12,7 @@ from uuid import uuid4
 from mypy_boto3_s3 import S3Client
 
 from app.domain.datasets import Catalog
-from app.lake.ports import Loader, ObjectStore, Purger
+from app.lake.ports import Doors, Loader, ObjectStore, Purger
 from app.lake.pyiceberg_engine import PyIcebergEngine
 from app.lake.s3 import S3Loader, S3Purger, S3Store
 from app.servers import Servers
@@ -41,6 +41,11 @@ class Place:
     def engine(self) -> PyIcebergEngine:
         """An engine on the place's own, empty catalog."""
         return PyIcebergEngine(self.catalog, io_properties=self.io_properties)
+
+    def doors(self) -> Doors:
+        """Every door at once, as wiring gives them."""
+        engine = self.engine
+        return Doors(self.reader, self.eraser, self.verifier, self.purger(), engine, engine)
 
     def close(self) -> None:
         """Let go of the catalog, if anybody asked for it."""

@@ -178,3 +178,107 @@ class KeyMissingError(ClearlakeError):
     """A key was shredded, or never was in this key store."""
 
     code = "key_missing"
+
+
+# --- the service ------------------------------------------------------------------------------
+
+
+class NotFoundError(ClearlakeError):
+    """No such case, run, consent or key."""
+
+    code = "not_found"
+
+
+class NotReadyError(ClearlakeError):
+    """It will be there later; the message says what is awaited."""
+
+    code = "not_ready"
+
+
+class NotAuthenticatedError(ClearlakeError):
+    """No key, or one that is unknown, expired or revoked."""
+
+    code = "not_authenticated"
+
+
+class NotAllowedError(ClearlakeError):
+    """The key lacks a scope, or the rule of four eyes forbids it."""
+
+    code = "not_allowed"
+
+
+class FourEyesError(NotAllowedError):
+    """Whoever requested an erasure cannot approve it, and a service key cannot approve at all."""
+
+    code = "four_eyes"
+
+
+class IllegalMoveError(ClearlakeError):
+    """Not from this state. `legal` names the moves that are."""
+
+    code = "illegal_move"
+
+    def __init__(self, message: str, *, legal: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.legal = legal
+
+
+class ScopeChangedError(ClearlakeError):
+    """The digest is not that of the scope as it stands now: look at the preview again."""
+
+    code = "scope_changed"
+
+
+class StaleError(ClearlakeError):
+    """If-Match: somebody changed it since it was read."""
+
+    code = "stale"
+
+
+class LakeBusyError(ClearlakeError):
+    """Another run is at work on this lake."""
+
+    code = "lake_busy"
+
+
+class IdempotencyKeyReusedError(ClearlakeError):
+    """The same Idempotency-Key came with another body."""
+
+    code = "idempotency_key_reused"
+
+
+class InFlightError(ClearlakeError):
+    """The same Idempotency-Key is being answered right now."""
+
+    code = "in_flight"
+    retryable = True
+
+
+class InvalidFieldsError(ClearlakeError):
+    """Fields that cannot be taken. `fields`: name -> what it must be; never what it was."""
+
+    code = "invalid_fields"
+
+    def __init__(self, message: str, *, fields: dict[str, str]) -> None:
+        super().__init__(message)
+        self.fields = fields
+
+
+class DatabaseUnavailableError(ClearlakeError):
+    """Postgres did not answer, or went away. What was not committed did not happen."""
+
+    code = "database_unavailable"
+    retryable = True
+
+
+class LeaseLostError(ClearlakeError):
+    """Another worker has this step now: what this one knows is discarded."""
+
+    code = "lease_lost"
+
+
+class StoppedError(ClearlakeError):
+    """The run was told to stop, or the worker is shutting down; the step goes on later."""
+
+    code = "stopped"
+    retryable = True

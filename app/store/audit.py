@@ -1,0 +1,60 @@
+"""The audit entries: append and read. Who may write what into them is app.services.entries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, insert, select, text
+
+from app.store.tables import audit_entry
+from app.store.transaction import Transaction
+
+_GAPLESS = text("select pg_advisory_xact_lock(4815162342)")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One audit fact. `facts` is RFC 8785 canonical JSON."""
+
+    seq: int
+    at: datetime
+    actor: str
+    verb: str
+    object: str
+    facts: str
+
+
+def append(tx: Transaction, *, actor: str, verb: str, object_: str, facts: str) -> int:
+    """Append one entry and return its number. Gapless: writers queue here until they commit, so
+    call it late in a transaction.
+    """
+    tx.run(_GAPLESS)
+    following = select(func.coalesce(func.max(audit_entry.c.seq), 0) + 1).scalar_subquery()
+    row = tx.run(
+        insert(audit_entry)
+        .values(
+            seq=following,
+            at=func.clock_timestamp(),
+            actor=actor,
+            verb=verb,
+            object=object_,
+            facts=facts,
+        )
+        .returning(audit_entry.c.seq)
+    )
+    return int(row.scalar_one())
+
+
+def of_objects(
+    tx: Transaction, objects: Sequence[str], *, after: int = 0, limit: int = 1000
+) -> list[Entry]:
+    """The entries about these objects, oldest first."""
+    rows = tx.run(
+        select(audit_entry)
+        .where(audit_entry.c.object.in_(objects), audit_entry.c.seq > after)
+        .order_by(audit_entry.c.seq)
+        .limit(limit)
+    )
+    return [Entry(r.seq, r.at, r.actor, r.verb, r.object, r.facts) for r in rows]

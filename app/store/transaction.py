@@ -1,0 +1,106 @@
+"""The door to Postgres: one transaction at a time, the bell rung after its commit.
+
+Not here: what is stored (app.store.*), and what the bell is (app.queue).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, CursorResult, Executable, create_engine, func, select, update
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from app.domain.errors import DatabaseUnavailableError
+from app.domain.failpoints import failpoint
+from app.store.tables import step
+
+Ring = Callable[[Sequence[str]], bool]
+"""Wakes workers for steps; False when the broker does not answer. Never raises."""
+
+
+class Transaction:
+    """One transaction. The edge that opened it commits; rooms below only use it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.to_ring: list[str] = []
+
+    def run(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
+        """Execute one statement, or many rows of it."""
+        return self._connection.execute(statement, parameters)
+
+    def now(self) -> datetime:
+        """The database's clock, the only one that decides: the time this transaction began."""
+        return self._connection.execute(select(func.now())).scalar_one()
+
+    def ring(self, step_ids: Sequence[str]) -> None:
+        """Wake workers for these steps once the transaction is durable."""
+        self.to_ring.extend(step_ids)
+
+
+class Database:
+    """A pool of connections to one database."""
+
+    def __init__(self, url: str, *, ring: Ring, pool: int = 10) -> None:
+        """`url`: postgresql+psycopg://... of the service's own role. `ring`: the bell."""
+        self._ring = ring
+        self._engine = create_engine(
+            url,
+            pool_size=pool,
+            max_overflow=5,
+            pool_timeout=5,
+            pool_pre_ping=True,
+            hide_parameters=True,
+            connect_args={"connect_timeout": 5, "application_name": "clearlake"},
+        )
+
+    def close(self) -> None:
+        """Close every connection of the pool."""
+        self._engine.dispose()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Commits at its end, rolls back on an error. DatabaseUnavailableError when Postgres is
+        away; after a lost connection during the commit its outcome is unknown, and a repeat of the
+        same act settles it.
+        """
+        with self._told(), self._engine.begin() as connection:
+            opened = Transaction(connection)
+            yield opened
+            failpoint("store.before_commit")
+        failpoint("store.before_ring")
+        self._wake(opened.to_ring)
+
+    def _wake(self, step_ids: Sequence[str]) -> None:
+        """A bell that is not heard costs nothing: the reconciler rings again."""
+        if step_ids and self._ring(step_ids):
+            with self._told(), self._engine.begin() as connection:
+                connection.execute(
+                    update(step).where(step.c.id.in_(step_ids)).values(last_enqueued_at=func.now())
+                )
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as err:
+            if err.connection_invalidated or _is_unavailable(err):
+                raise DatabaseUnavailableError("The database does not answer now.") from err
+            raise
+        except PoolTimeoutError as err:
+            raise DatabaseUnavailableError("Every database connection is busy.") from err
+
+
+_UNAVAILABLE = ("08", "57P", "53", "40001", "40P01", "55P03")
+"""SQLSTATE: connection, shutdown, resources, serialisation, deadlock, lock timeout."""
+
+
+def _is_unavailable(err: DBAPIError) -> bool:
+    state = getattr(err.orig, "sqlstate", None)
+    if state is None:
+        return isinstance(err, OperationalError | InterfaceError)
+    return str(state).startswith(_UNAVAILABLE)
