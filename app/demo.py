@@ -25,8 +25,8 @@ from app.lake.ports import TableEngine
 from app.lake.stitch import stitch
 from app.offline.journal import StateFolder
 from app.offline.run import Ended, OfflineRun, Request
-from app.offline.search import Say
 from app.servers import Servers, remove_state
+from app.stages.search import Say
 
 ROOT = "s3://analytics/"
 IDENTITY = "gold.dim_identity"

@@ -26,7 +26,7 @@ from app.domain.plans import Plan
 from app.domain.reports import Outcome
 from app.offline.journal import StateFolder
 from app.offline.run import Ended, Ending, OfflineRun, Request
-from app.offline.search import search_lake
+from app.stages.search import search_lake
 
 Values = list[str] | None
 MapOption = Annotated[Path, typer.Option("--map", help="The data map, lake.yaml.")]

@@ -42,7 +42,7 @@ class Actor:
     name: str = field(default="", repr=False)
 
     def may(self, scope: Scope) -> bool:
-        """Whether this actor has a scope. `admin` does not stand for the others: deny by default."""
+        """Whether this actor has a scope. `admin` is not all of them."""
         return scope in self.scopes
 
     def must(self, scope: Scope) -> None:

@@ -42,9 +42,9 @@ class Places:
         prefixes = [p for p in self.declared if uri.startswith(p)]
         return self.declared[max(prefixes, key=len)] if prefixes else None
 
-    def under(self, root: str) -> list[str]:
-        """The declared prefixes under a root."""
-        return sorted(p for p in self.declared if p.startswith(root))
+    def root_of(self, prefix: str) -> str:
+        """The root that a declared prefix lies under."""
+        return max(r for r in self.roots if prefix.startswith(r))
 
 
 def undeclared_places(places: Places, uris: Iterable[str]) -> tuple[str, ...]:

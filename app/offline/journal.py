@@ -83,7 +83,8 @@ class Journal:
             self._sql.execute("pragma synchronous = full")
             self._sql.executescript(_TABLES)
         self._sealer: Sealer | None = None
-        self._numbers: dict[tuple[str, str], int] = {}
+        self._numbers: dict[str, dict[str, int]] = {}
+        """Dataset -> URI -> the number of its record, of datasets that were read or written."""
 
     def close(self) -> None:
         """Close the file; what was written stays."""
@@ -138,15 +139,15 @@ class Journal:
 
     def works(self, dataset: str) -> list[ObjectWork]:
         """The objects of a Bronze dataset, in the order they were planned."""
-        found = []
         rows = self._sql.execute(
             "select number, sealed from work where dataset = ? order by number", (dataset,)
         )
-        for number, sealed in rows:
-            work = self._open(f"work/{dataset}/{number}", sealed, ObjectWork)
-            self._numbers[dataset, work.uri] = number
-            found.append(work)
-        return found
+        found = {
+            number: self._open(f"work/{dataset}/{number}", sealed, ObjectWork)
+            for number, sealed in rows
+        }
+        self._numbers[dataset] = {work.uri: number for number, work in found.items()}
+        return list(found.values())
 
     def put_works(self, dataset: str, works: Iterable[ObjectWork]) -> None:
         """Write the records of objects; a new object gets the next number."""
@@ -164,8 +165,13 @@ class Journal:
 
     def _rows(self, dataset: str, works: Iterable[ObjectWork]) -> list[tuple[Any, ...]]:
         rows: list[tuple[Any, ...]] = []
+        if dataset not in self._numbers:
+            self.works(dataset)
+        numbers = self._numbers[dataset]
+        following = max(numbers.values(), default=-1) + 1
         for work in works:
-            number = self._numbers.setdefault((dataset, work.uri), len(self._numbers))
+            number = numbers.setdefault(work.uri, following)
+            following = max(following, number + 1)
             sealed = self._seal(f"work/{dataset}/{number}", work)
             rows.append((dataset, number, work.state.value, sealed))
         return rows

@@ -1,6 +1,6 @@
 """One run, stage by stage, each journalled: killed anywhere, the same command again finishes it.
 
-Only the order of things and what is written when; the acts are in app.offline.acts.
+Only the order of things and what is written when; the acts are in app.stages.acts.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from app.domain.findings import Finding
 from app.domain.identifiers import Identity, Subject, Targets
 from app.domain.plans import Plan
 from app.domain.runs import UNDOABLE, Stage
-from app.lake.identities import resolve
-from app.lake.mapcheck import check_map
 from app.lake.ports import Doors
-from app.offline.acts import Acts
 from app.offline.evidence import Written, write_reports
 from app.offline.journal import Journal, StateFolder
-from app.offline.planning import make_plan
-from app.offline.search import Say
+from app.offline.stages import check, erase, plan, purge, undo, verify
+from app.stages.acts import Acts
+from app.stages.planning import make_plan
+from app.stages.resolving import resolve_checked
+from app.stages.search import Say
 
 _ENTRY = {
     Stage.RESOLVED: "plan",
@@ -112,7 +112,6 @@ class OfflineRun:
 
     def plan(self) -> tuple[Plan, list[Identity]]:
         """Resolve and plan in memory. Changes nothing, journals nothing."""
-        check_map(self._map, store=self._doors.reader, engine=self._doors.engine)
         identities = self._resolve()
         return make_plan(identities, data_map=self._map, doors=self._doors), identities
 
@@ -151,11 +150,10 @@ class OfflineRun:
 
     def _resolve(self) -> list[Identity]:
         started = monotonic()
-        identities = resolve(
+        identities = resolve_checked(
             self._request.subjects,
             data_map=self._map,
-            store=self._doors.reader,
-            engine=self._doors.engine,
+            doors=self._doors,
             shared_review=self._request.shared_review,
         )
         self._seconds["resolve"] = monotonic() - started
@@ -215,23 +213,24 @@ class OfflineRun:
             secret=self._keys.secret(run_id, purpose="tombstones"),
             spool=self._state.spool,
             say=self._say,
+            stop=_never,
         )
 
     def _act(self, name: str, acts: Acts) -> Stage:
         if name == "plan":
-            acts.plan()
+            plan(acts)
             return Stage.PLANNED
         if name == "erase":
-            acts.erase()
+            erase(acts)
             return Stage.ERASED
         if name == "check":
-            return Stage.CHECKED if acts.check() else Stage.STUCK
+            return Stage.CHECKED if check(acts) else Stage.STUCK
         if name == "purge":
             self._journal.put_facts(stage=Stage.PURGING)
-            acts.purge()
+            purge(acts)
             return Stage.PURGED
         if name == "verify":
-            acts.verify()
+            verify(acts)
             return Stage.VERIFIED
         if name == "report":
             return Stage.CLOSED if not acts.open_works() else Stage.PENDING
@@ -292,7 +291,7 @@ class OfflineRun:
                 "The point of no return has passed: old bytes are being purged or are gone."
             )
         started = monotonic()
-        left = self._acts(run_id).undo()
+        left = undo(self._acts(run_id))
         if left:
             raise StageError(
                 f"{left} objects or tables were changed by others since and were left as they are; "
@@ -302,3 +301,7 @@ class OfflineRun:
         self._journal.put_facts(stage=Stage.UNDONE)
         self._shred(run_id, [i.subject for i in identities])
         return Ended(Ending.UNDONE, run_id, {"undo": monotonic() - started})
+
+
+def _never() -> bool:
+    return False

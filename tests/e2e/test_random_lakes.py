@@ -24,7 +24,7 @@ from tests.e2e.worlds import plain_environment
 TOMBSTONE = re.compile(r"tomb_[uadx]_[0-9a-hjkmnp-tv-z]{26}")
 PLACES = (
     "bronze.after_intent", "bronze.after_put", "bronze.before_written", "local.before_rename",
-    "local.after_rename", "run.before_checked", "journal.after_works", "tables.journalled",
+    "local.after_rename", "stages.before_checked", "journal.after_works", "tables.journalled",
     "tables.written", "engine.before_swap", "engine.after_swap", "tables.committed",
     "tables.flushed", "purge_objects.after_purge", "engine.after_expire", "local.after_purge",
     "purge_tables.before_purge", "report.after_file", "keys.shred_marked", "run.before_shred",

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from app.domain.datasets import Dataset
-from app.domain.findings import What
+from app.domain.findings import Finding, What
 from app.domain.identifiers import Targets
 from app.domain.receipts import (
     Condemned,
@@ -22,7 +22,7 @@ from app.domain.receipts import (
 )
 from app.lake.coverage import Places, suggestions, undeclared_places, undeclared_tables
 from app.lake.ports import COMPLIANCE
-from app.lake.verify import Verified, verify_lake
+from app.lake.verify import Verified, verify_beside, verify_dataset
 from tests.places import Place
 from tests.verify.material import (
     KEEP_DISPUTES,
@@ -48,16 +48,31 @@ def verified(
     horizon: datetime = FAR,
     **dataset: Any,
 ) -> Verified:
-    return verify_lake(
-        data_map(place, **dataset),
-        targets=targets,
-        store=place.verifier,
-        metadata_location=lambda name: place.engine.head(name).metadata_location,
-        objects={"raw_events": works},
-        tables={"events": table} if table is not None else {},
-        horizons={"raw_events": horizon},
-        progress=lambda _dataset, _done, _of: None,
+    lake = data_map(place, **dataset)
+    tables = {"events": table} if table is not None else {}
+    how: dict[str, Any] = {
+        "data_map": lake,
+        "targets": targets,
+        "store": place.verifier,
+        "metadata_location": lambda name: place.engine.head(name).metadata_location,
+        "tables": tables,
+        "progress": lambda _dataset, _done, _of: None,
+    }
+    objects, horizons = {"raw_events": works}, {"raw_events": horizon}
+    parts = [
+        verify_dataset(d, objects=objects.get(d.name, ()), horizon=horizons.get(d.name), **how)
+        for d in lake.datasets
+    ]
+    parts.append(verify_beside(**how))
+    return Verified(
+        findings=tuple(sorted((f for p in parts for f in p.findings), key=_order)),
+        seen={name: seen for part in parts for name, seen in part.seen.items()},
+        undeclared=parts[-1].undeclared,
     )
+
+
+def _order(found: Finding) -> tuple[str, ...]:
+    return found.what, found.dataset, found.place, found.detail, str(found.subject)
 
 
 def kinds(seen: Verified) -> list[What]:

@@ -5,7 +5,7 @@ It shares no code with the erasers, so that one mistake cannot hide in both.
 
 from app.lake.verify.file_pairs import check_files
 from app.lake.verify.files import search_bytes
-from app.lake.verify.lake import Verified, find_person, verify_lake
+from app.lake.verify.lake import Verified, find_person, verify_beside, verify_dataset
 from app.lake.verify.object_pairs import check_objects
 
 __all__ = [
@@ -14,5 +14,6 @@ __all__ = [
     "check_objects",
     "find_person",
     "search_bytes",
-    "verify_lake",
+    "verify_beside",
+    "verify_dataset",
 ]

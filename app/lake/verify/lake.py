@@ -26,7 +26,13 @@ from app.lake.verify.needles import Needles
 from app.lake.verify.parquet import bound_is_anothers
 from app.lake.verify.places import Sight, full_uri
 from app.lake.verify.sources import Bucket, Folder, Found, Source
-from app.lake.verify.tables import TableView, cannot_read, outside, read_table
+from app.lake.verify.tables import (
+    TableView,
+    cannot_read,
+    outside,
+    read_table,
+    table_location,
+)
 
 Progress = Callable[[str, int, int], None]
 """(dataset, objects looked at, objects listed)."""
@@ -46,32 +52,49 @@ class Verified:
     """Places beside the declared ones, with how many objects lie there."""
 
 
-def verify_lake(
+def verify_dataset(
+    dataset: Dataset,
+    *,
+    data_map: DataMap,
+    targets: Targets,
+    store: ObjectStore,
+    metadata_location: Callable[[str], str],
+    objects: Sequence[ObjectWork],
+    tables: Mapping[str, TableWork],
+    horizon: datetime | None,
+    progress: Progress,
+) -> Verified:
+    """Verify one dataset of a run. `objects`: its records, where it is a prefix; `horizon`: its H
+    (a table's H is in its record). `tables`: the records of every table, because a file of one may
+    lie where another is declared. `store` holds the read-only credential.
+    """
+    excuses = Excuses.of(objects, tables.values())
+    look = _LakeLook(data_map, Needles(targets), store, metadata_location, excuses, progress)
+    look.horizons = {} if horizon is None else {dataset.name: horizon}
+    look.table_works = dict(tables)
+    look.works = {w.uri: w for w in objects}
+    look.dataset(dataset)
+    if dataset.table is None:
+        look.findings += arithmetic.of_objects(dataset, objects, look.rows)
+    elif dataset.name in tables:
+        look.findings += arithmetic.of_table(dataset, tables[dataset.name], look.rows)
+    return look.verified()
+
+
+def verify_beside(
     data_map: DataMap,
     *,
     targets: Targets,
     store: ObjectStore,
     metadata_location: Callable[[str], str],
-    objects: Mapping[str, Sequence[ObjectWork]],
     tables: Mapping[str, TableWork],
-    horizons: Mapping[str, datetime],
     progress: Progress,
 ) -> Verified:
-    """Verify a run. `objects`, `tables`: its records by dataset; `horizons`: H of Bronze datasets
-    (a table's H is in its record). `store` holds the read-only credential.
-    """
-    excuses = Excuses.of((w for works in objects.values() for w in works), tables.values())
+    """Verify what lies beside the datasets of a run, and open uploads wherever they are."""
+    excuses = Excuses.of((), tables.values())
     look = _LakeLook(data_map, Needles(targets), store, metadata_location, excuses, progress)
-    look.horizons = dict(horizons)
-    look.table_works = dict(tables)
-    look.works = {w.uri: w for works in objects.values() for w in works}
-    look.everything()
-    for dataset in data_map.bronze:
-        works = objects.get(dataset.name, ())
-        look.findings += arithmetic.of_objects(dataset, works, look.rows)
-    for dataset in data_map.tables:
-        if dataset.name in tables:
-            look.findings += arithmetic.of_table(dataset, tables[dataset.name], look.rows)
+    look.works = {}
+    look.beside()
     return look.verified()
 
 
@@ -86,7 +109,9 @@ def find_person(
     """Where somebody stands in the lake now, with no run to compare with."""
     excuses = Excuses.of((), ())
     look = _LakeLook(data_map, Needles(targets), store, metadata_location, excuses, progress)
-    look.everything()
+    for dataset in data_map.datasets:
+        look.dataset(dataset)
+    look.beside()
     return look.verified()
 
 
@@ -104,26 +129,32 @@ class _LakeLook:
     findings: list[Finding] = field(default_factory=list)
     rows: dict[tuple[str, str], int] = field(default_factory=dict)
     _seen: dict[str, Seen] = field(default_factory=dict)
-    _views: dict[str, TableView] = field(default_factory=dict)
     _opened: Counter[str] = field(default_factory=Counter)
+    _known_places: Places | None = None
     _undeclared: tuple[str, ...] = ()
 
-    def everything(self) -> None:
-        """E0 to E3 and E5, for every declared place and what lies beside it."""
-        for dataset in self.data_map.tables:
-            self._read_table(dataset)
+    def dataset(self, dataset: Dataset) -> None:
+        """E0 to E3 and E5, for one declared place."""
+        view = self._read_table(dataset) if dataset.table is not None else None
+        found = self._listed(dataset, view)  # E1
+        if not found and dataset.location is not None:
+            sight = Sight.of(dataset, dataset.location)
+            sight.saw(What.NOTE, "prefix", detail="nothing lies there")
+            self.findings += sight.findings
+        self._seen.setdefault(dataset.name, Seen())
+        self._objects(dataset, sorted(found, key=_data_first), view)
+        self._count_elsewhere(dataset, view)
+        if view is not None:  # E0
+            rows = {u: self.rows.get((u, v)) for u, v in self._latest(view)}
+            self.findings += view.not_seen(dataset, rows)
+
+    def beside(self) -> None:
+        """E1 to E3 and E5, for what no dataset declares, and for open uploads."""
         places = self._places()
-        listed, beside = self._listed(places)  # E1
-        for dataset in self.data_map.datasets:
-            self._dataset(dataset, listed.get(dataset.name, []))
-        self._objects(None, beside)
+        beside = [f for f in self._under_roots(places) if places.dataset_of(f.uri) is None]
+        self._objects(None, beside, None)
         self._uploads(places)
         self._undeclared = undeclared_places(places, (f.uri for f in beside))
-        for dataset in self.data_map.tables:  # E0
-            view = self._views.get(dataset.name)
-            if view is not None:
-                rows = {u: self.rows.get((u, v)) for u, v in self._latest(view)}
-                self.findings += view.not_seen(dataset, rows)
 
     def verified(self) -> Verified:
         """The result, in a stable order."""
@@ -134,63 +165,85 @@ class _LakeLook:
     def _source(self, uri: str) -> Source:
         return Folder() if uri.startswith("file://") else Bucket(self.store)
 
-    def _read_table(self, dataset: Dataset) -> None:
+    def _read_table(self, dataset: Dataset) -> TableView | None:
         assert dataset.table is not None
         try:
             where = full_uri(self.metadata_location(dataset.table))
-            self._views[dataset.name] = read_table(where, self._source(where))
+            return read_table(where, self._source(where))
         except LakeError as err:
             self.findings.append(cannot_read(dataset, dataset.table, err))
+            return None
 
     def _places(self) -> Places:
-        declared = {d.location: d for d in self.data_map.bronze if d.location is not None}
-        for dataset in self.data_map.tables:
-            view = self._views.get(dataset.name)
-            if view is not None:
-                declared[full_uri(view.metadata.location).rstrip("/") + "/"] = dataset
-        warehouse = self.data_map.catalog.warehouse if self.data_map.catalog else None
-        return Places.of(declared, warehouse=full_uri(warehouse) if warehouse else None)
+        if self._known_places is None:
+            declared = {d.location: d for d in self.data_map.bronze if d.location is not None}
+            for dataset in self.data_map.tables:
+                location = self._location(dataset)
+                if location is not None:
+                    declared[full_uri(location).rstrip("/") + "/"] = dataset
+            warehouse = self.data_map.catalog.warehouse if self.data_map.catalog else None
+            root = full_uri(warehouse) if warehouse else None
+            self._known_places = Places.of(declared, warehouse=root)
+        return self._known_places
 
-    def _listed(self, places: Places) -> tuple[dict[str, list[Found]], list[Found]]:
-        """E1. Everything under every root: by dataset, and beside them."""
-        listed: dict[str, list[Found]] = {}
-        beside: list[Found] = []
-        for found in self._under_roots(places):
-            dataset = places.dataset_of(found.uri)
-            (beside if dataset is None else listed.setdefault(dataset.name, [])).append(found)
-        for name, view in self._views.items():
-            for uri in outside(view, places.roots):
-                for found in self._source(uri).all_under(uri):
-                    if found.uri == uri:
-                        listed.setdefault(name, []).append(found)
-        return listed, beside
+    def _location(self, dataset: Dataset) -> str | None:
+        """Where a table lies; None when it cannot be known, which its own look names."""
+        assert dataset.table is not None
+        try:
+            where = full_uri(self.metadata_location(dataset.table))
+            return table_location(where, self._source(where))
+        except LakeError:
+            return None
+
+    def _listed(self, dataset: Dataset, view: TableView | None) -> list[Found]:
+        """E1. Everything that lies under the dataset's place, and files of it under no root."""
+        places = self._places()
+        found: list[Found] = []
+        for prefix, owner in places.declared.items():
+            if owner.name == dataset.name:
+                below = self._source(prefix).all_within(prefix, root=places.root_of(prefix))
+                found += [f for f in below if places.dataset_of(f.uri) is owner]
+        for uri in outside(view, places.roots) if view is not None else ():
+            found += self._exactly(uri)
+        return found
+
+    def _exactly(self, uri: str) -> list[Found]:
+        return [f for f in self._source(uri).all_under(uri) if f.uri == uri]
+
+    def _count_elsewhere(self, dataset: Dataset, view: TableView | None) -> None:
+        """Rows of what is this dataset's and lies where something else is declared, or nothing:
+        that place's own look names what stands there.
+        """
+        places = self._places()
+        for uri in sorted(self._needed(dataset, view)):
+            other = places.dataset_of(uri)
+            if uri.startswith(places.roots) and (other is None or other.name != dataset.name):
+                looking = Looking(self.needles, other, self._is_anothers)
+                for found in self._exactly(uri):
+                    self._remember(self._one(found, looking, is_late=False))
+
+    def _needed(self, dataset: Dataset, view: TableView | None) -> set[str]:
+        if dataset.table is None:
+            return {w.uri for w in (self.works or {}).values() if w.new_version is not None}
+        work = self.table_works.get(dataset.name)
+        committed = [f.new_path for f in work.files if f.new_path] if work is not None else []
+        return {*(view.named if view is not None else ()), *map(full_uri, committed)}
 
     def _under_roots(self, places: Places) -> Iterator[Found]:
         for root in places.roots:
             try:
-                found = list(self._source(root).all_under(root))
+                yield from list(self._source(root).all_under(root))
             except AccessDeniedError:
                 sight = Sight("", BESIDE, root)
                 sight.saw(
                     What.UNREADABLE, "listing", detail="only the declared places can be listed"
                 )
                 self.findings += sight.findings
-                found = []
-                for prefix in places.under(root):
-                    found += self._source(prefix).all_under(prefix)
-            yield from found
 
-    def _dataset(self, dataset: Dataset, found: list[Found]) -> None:
-        if not found and dataset.location is not None:
-            sight = Sight.of(dataset, dataset.location)
-            sight.saw(What.NOTE, "prefix", detail="nothing lies there")
-            self.findings += sight.findings
-        self._seen.setdefault(dataset.name, Seen())
-        self._objects(dataset, sorted(found, key=_data_first))
-
-    def _objects(self, dataset: Dataset | None, listed: list[Found]) -> None:
+    def _objects(
+        self, dataset: Dataset | None, listed: list[Found], view: TableView | None
+    ) -> None:
         name = dataset.name if dataset is not None else BESIDE
-        view = self._views.get(name)
         looking = Looking(
             self.needles, dataset, self._is_anothers, view.metadata.names if view else {}
         )
@@ -212,9 +265,14 @@ class _LakeLook:
 
     def _count(self, name: str, outcome: _Outcome) -> None:
         self.findings += outcome.findings
+        if outcome.looked is not None:
+            self._seen[name] = self._seen.get(name, Seen()) + outcome.looked.seen
+        self._remember(outcome)
+
+    def _remember(self, outcome: _Outcome) -> None:
+        """That it was opened, and its rows: what E0 and E4 compare with."""
         found, looked = outcome.found, outcome.looked
         if looked is not None:
-            self._seen[name] = self._seen.get(name, Seen()) + looked.seen
             self._opened[found.uri] += 1
             if looked.rows is not None:
                 self.rows[found.uri, found.version_id] = looked.rows

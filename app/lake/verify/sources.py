@@ -47,6 +47,10 @@ class Source(Protocol):
         """Everything whose URI starts with the prefix."""
         ...
 
+    def all_within(self, prefix: str, *, root: str) -> Iterator[Found]:
+        """Everything under a prefix of `root`: nothing when there is only the root."""
+        ...
+
     def uploads(self, prefix: str) -> Iterator[Upload]:
         """Open multipart uploads."""
         ...
@@ -70,6 +74,10 @@ class Bucket:
         """Every version and marker."""
         for v in self.store.versions(prefix):
             yield Found(v.uri, v.version_id, v.size, v.modified, v.is_latest, v.is_marker)
+
+    def all_within(self, prefix: str, *, root: str) -> Iterator[Found]:
+        """Every version and marker."""
+        return self.all_under(prefix)
 
     def uploads(self, prefix: str) -> Iterator[Upload]:
         """Open multipart uploads."""
@@ -103,6 +111,14 @@ class Folder:
                 found = _found(uri)
                 if uri.startswith(prefix) and found is not None:
                     yield found
+
+    def all_within(self, prefix: str, *, root: str) -> Iterator[Found]:
+        """Every file. A folder that was never made is empty; a root that is not there is refused,
+        because it may not be mounted.
+        """
+        if prefix != root and _path(root).is_dir() and not _path(prefix).exists():
+            return iter(())
+        return self.all_under(prefix)
 
     def uploads(self, prefix: str) -> Iterator[Upload]:
         """A folder has none: a write that was cut off is a file."""

@@ -71,6 +71,11 @@ def read_table(metadata_location: str, source: Source) -> TableView:
     return TableView(metadata, entries, frozenset({*named, *entries}))
 
 
+def table_location(metadata_location: str, source: Source) -> str:
+    """Where the table lies. LakeError when its metadata cannot be read."""
+    return table_metadata(_text(full_uri(metadata_location), source)).location
+
+
 def outside(view: TableView, prefixes: Iterable[str]) -> list[str]:
     """Files of the table that lie under none of the listed prefixes."""
     listed = tuple(prefixes)
