@@ -6,7 +6,7 @@ Not here: how one server is run (postgres, valkey, seaweed) and guarded (process
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import suppress
 from functools import partial
@@ -79,6 +79,7 @@ class Servers:
         self._lock = threading.Lock()
         self._running: list[ServerProcess] = []
         self._servers: dict[str, object] = {}
+        self._places: dict[ServerProcess, tuple[Part, list[int]]] = {}
 
     @property
     def s3(self) -> S3Server:
@@ -128,6 +129,22 @@ class Servers:
             if not process.running:
                 raise process.failure("ended by itself")
 
+    def revive(self, say: Callable[[str], None]) -> None:
+        """Start again, at the same ports and on the same data, what has ended by itself; `say`
+        gets the name of each. ServerStartError when one does not come up now: call again later.
+        """
+        for process in [p for p in self._running if not p.running]:
+            part, ports = self._places[process]
+            again = self._run(part.program(ports))
+            try:
+                again.wait_ready(partial(part.ready, ports), stopping=self._stopping)
+            except ServerStartError:
+                self._forget(again)  # the one that ended stays in the list, for the next call
+                raise
+            self._places[again] = (part, ports)
+            self._forget(process)
+            say(process.name)
+
     def guards(self) -> tuple[int, ...]:
         """Process ids of the guards; each server is the only child of one."""
         return tuple(process.pid for process in self._running)
@@ -157,6 +174,7 @@ class Servers:
         except PortTakenError:
             self._forget(process)
             raise
+        self._places[process] = (part, ports)
         return part.server(ports)
 
     def _run(self, program: Program) -> ServerProcess:
@@ -171,7 +189,9 @@ class Servers:
         process.ask_to_stop()
         process.wait_stopped()
         with self._lock:
-            self._running.remove(process)
+            self._places.pop(process, None)
+            if process in self._running:
+                self._running.remove(process)
 
     def _held(self) -> State:
         if self._state is None:

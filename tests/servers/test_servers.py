@@ -213,3 +213,41 @@ def test_a_server_that_ignores_the_stop_is_killed(state: Path) -> None:
         before = time.monotonic()
     assert gone([server.pid])
     assert time.monotonic() - before < 10
+
+
+def test_servers_that_were_killed_are_revived_at_their_ports_with_their_data(state: Path) -> None:
+    root = "s3://kept/"
+    with Servers(state) as servers:
+        version = write_everywhere(servers, root)
+        ports = servers.postgres.port, servers.valkey.port, servers.s3.endpoint
+        for guard in servers.guards():
+            for server in psutil.Process(guard).children():
+                server.kill()
+        assert gone(servers.guards())
+        assert sorted(revived(servers)) == ["postgres", "s3", "valkey"]
+        servers.check()
+        assert ports == (servers.postgres.port, servers.valkey.port, servers.s3.endpoint)
+        key = servers.s3.credentials["reader"]
+        store = S3Store(servers.s3.endpoint, servers.s3.region, key.access_key, key.secret_key)
+        with store.open(root + "a", version_id=version) as stream:
+            assert stream.read() == b"kept"
+        store.close()
+        with psycopg.connect(servers.postgres.url.replace("+psycopg", "", 1)) as link:
+            assert link.execute("select answer from kept").fetchone() == (42,)
+        with redis.Redis.from_url(servers.valkey.url) as client:
+            assert client.get("kept") == b"yes"
+        assert revived(servers) == []
+
+
+def revived(servers: Servers) -> list[str]:
+    """What came back; Postgres first waits for what the killed one left behind."""
+    names: list[str] = []
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        try:
+            servers.revive(names.append)
+        except ServerStartError:
+            time.sleep(0.5)
+        else:
+            return names
+    raise AssertionError
