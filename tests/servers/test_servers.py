@@ -223,7 +223,7 @@ def test_servers_that_were_killed_are_revived_at_their_ports_with_their_data(sta
         for guard in servers.guards():
             for server in psutil.Process(guard).children():
                 server.kill()
-        assert gone(servers.guards())
+        assert gone(list(servers.guards()))
         assert sorted(revived(servers)) == ["postgres", "s3", "valkey"]
         servers.check()
         assert ports == (servers.postgres.port, servers.valkey.port, servers.s3.endpoint)
