@@ -133,7 +133,7 @@ def _accepted(answer: httpx.Response) -> httpx.Response:
 
 
 def _parsed(lines: Iterator[str]) -> Iterator[Event]:
-    """WHATWG HTML, 9.2: events are parted by empty lines; a line that begins with : is a comment."""
+    """WHATWG HTML, 9.2: empty lines part events; a line that begins with a colon is a comment."""
     name, id_, data = "message", None, list[str]()
     for line in lines:
         if not line:

@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from time import monotonic
@@ -19,30 +18,17 @@ from app import wiring
 from app.domain.datasets import DataMap
 from app.domain.errors import UsageError
 from app.domain.identifiers import Identifier, Kind, Subject
-from app.lake.datamap import map_text
-from app.lake.make import Codec, LakeMade, make_lake
+from app.lake.make import LakeMade
 from app.lake.ports import TableEngine
-from app.lake.stitch import stitch
 from app.offline.journal import StateFolder
 from app.offline.run import Ended, OfflineRun, Request
 from app.servers import Servers, remove_state
 from app.stages.search import Say
+from app.up import ROOT, Size, lake_settings, make_lake_of, write_map
 
-ROOT = "s3://analytics/"
 IDENTITY = "gold.dim_identity"
-RETENTION = timedelta(days=30)
 MARK = "this-is-a-clearlake-demo"
 """A file of this name says that a folder was made by the demo and may be made anew by it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """How large a lake the demo makes."""
-
-    events: int = 250_000
-    users: int = 2_000
-    days: int = 7
-    seed: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +50,16 @@ def demo(state: Path, *, size: Size, subjects: int, say: Say) -> Iterator[Shown]
     started = monotonic()
     _fresh(state)
     with Servers(state / "servers", parts={"s3", "postgres", "valkey"}) as servers:
-        environment = _environment(servers)
+        environment = lake_settings(servers, catalog_uri=servers.postgres.url)
         seconds = {"servers": monotonic() - started}
         say("start", "servers", 3, 3)
         map_path = state / "lake.yaml"
-        map_path.write_text(map_text(root=ROOT), encoding="utf-8")
+        write_map(map_path)
         started = monotonic()
-        made, data_map, engine = _make(environment, map_path, servers=servers, size=size, say=say)
+        found = make_lake_of(environment, map_path, servers=servers, size=size, say=say)
+        made, data_map = found.lake, found.data_map
         seconds["lake"] = monotonic() - started
-        people = _people(made, engine, count=subjects)
+        people = _people(made, found.engine, count=subjects)
         ended = _erase(tuple(s for s, _ in people), environment, data_map, state=state, say=say)
         yield Shown(
             subjects=tuple(s for s, _ in people),
@@ -100,59 +87,6 @@ def _fresh(state: Path) -> None:
         shutil.rmtree(state)
     state.mkdir(mode=0o711, parents=True, exist_ok=True)
     (state / MARK).touch()
-
-
-def _environment(servers: Servers) -> dict[str, str]:
-    """Settings for the lake of these servers, each role with its own key."""
-    keys = servers.s3.credentials
-    pairs = {"": "reader", "ERASE_": "eraser", "PURGE_": "purger", "VERIFY_": "verifier"}
-    environment = {
-        "CLEARLAKE_S3_ENDPOINT": servers.s3.endpoint,
-        "CLEARLAKE_S3_REGION": servers.s3.region,
-        "CLEARLAKE_CATALOG_URI": servers.postgres.url,
-    }
-    for prefix, role in pairs.items():
-        environment[f"CLEARLAKE_{prefix}S3_ACCESS_KEY"] = keys[role].access_key
-        environment[f"CLEARLAKE_{prefix}S3_SECRET_KEY"] = keys[role].secret_key
-    return environment
-
-
-def _make(
-    environment: Mapping[str, str], map_path: Path, *, servers: Servers, size: Size, say: Say
-) -> tuple[LakeMade, DataMap, TableEngine]:
-    data_map = wiring.data_map_of(map_path, environment)
-    assert data_map.catalog is not None
-    as_role = {}
-    for role in ("admin", "writer"):
-        key = servers.s3.credentials[role]
-        as_role[role] = wiring.settings_of(
-            {
-                **environment,
-                "CLEARLAKE_S3_ACCESS_KEY": key.access_key,
-                "CLEARLAKE_S3_SECRET_KEY": key.secret_key,
-            }
-        )
-    with wiring.loader_of(as_role["admin"], ROOT) as owner:
-        owner.ensure_bucket(ROOT, object_lock=True)
-    engine = wiring.engine_of(as_role["writer"], data_map.catalog, endpoint=None, role=None)
-    now = datetime.now(UTC)
-    with wiring.loader_of(as_role["writer"], ROOT) as loader:
-        made = make_lake(
-            events=size.events,
-            users=size.users,
-            days=size.days,
-            seed=size.seed,
-            codec=Codec.NONE,
-            root=ROOT,
-            loader=loader,
-            engine=engine,
-            start=now.date() - timedelta(days=size.days - 1),
-            retain_until=now + RETENTION,
-            progress=say,
-        )
-    stitch(engine, built_at=now)
-    say("stitch", "dim_identity", 1, 1)
-    return made, data_map, engine
 
 
 def _people(made: LakeMade, engine: TableEngine, *, count: int) -> list[tuple[Subject, str]]:

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 from app.audit.canonical import canonical_bytes
-from app.audit.files import naming_os_errors, write_durably
 from app.audit.keys import SealBrokenError, Sealer
 from app.audit.report_text import text_of
 from app.audit.screening import Screen
 from app.domain.datasets import Dataset
-from app.domain.failpoints import failpoint
 from app.domain.receipts import Condemned, FileWork, ObjectWork, Superseded, TableWork, WorkState
 from app.domain.reports import AttachmentFacts
 
@@ -56,40 +54,39 @@ def entries(document: Document) -> int:
     return len(document["objects"]) + sum(len(t["files"]) + len(t["purged"]) for t in tables)
 
 
-def write_object_list(path: Path, document: Document) -> AttachmentFacts:
-    """Write it open, for a run of many people. Twice is the same."""
+@dataclass(frozen=True, slots=True)
+class ObjectList:
+    """The list as a file's bytes, and what the reports say of it."""
+
+    data: bytes = field(repr=False)
+    facts: AttachmentFacts
+
+
+def open_list(document: Document) -> ObjectList:
+    """As it is, for a run of many people."""
     data = canonical_bytes(document)
-    failpoint("report.before_objects")
-    write_durably(path, data)
-    failpoint("report.after_objects")
-    return _facts(data, document, sealed=False)
+    return ObjectList(data, _facts(data, document, sealed=False))
 
 
-def write_sealed_object_list(path: Path, document: Document, *, sealer: Sealer) -> AttachmentFacts:
-    """Write it sealed, for a run of few. A file that is there already and holds the same is left
-    alone: sealing is random, and the reports carry the digest of these bytes.
+def sealed_list(document: Document, *, sealer: Sealer, before: bytes | None) -> ObjectList:
+    """Sealed, for a run of few. `before`: the bytes of an earlier call. They stay where they hold
+    the same: sealing is random, and the reports carry the digest of these bytes.
     """
     plain = canonical_bytes(document)
     row = f"{OBJECTS_SCHEMA}/{document['run_id']}"
-    sealed = _sealed_before(path, plain, sealer=sealer, row=row)
-    if sealed is None:
+    if before is not None and _holds(before, plain, sealer=sealer, row=row):
+        sealed = before
+    else:
         sealed = sealer.seal(plain, aad=row)
-        failpoint("report.before_objects")
-        write_durably(path, sealed)
-        failpoint("report.after_objects")
-    return _facts(sealed, document, sealed=True)
+    return ObjectList(sealed, _facts(sealed, document, sealed=True))
 
 
-def _sealed_before(path: Path, plain: bytes, *, sealer: Sealer, row: str) -> bytes | None:
-    if not path.exists():
-        return None
-    with naming_os_errors(path.parent):
-        sealed = path.read_bytes()
+def _holds(sealed: bytes, plain: bytes, *, sealer: Sealer, row: str) -> bool:
     try:
-        return sealed if sealer.open(sealed, aad=row) == plain else None
+        return sealer.open(sealed, aad=row) == plain
     except SealBrokenError:
         # Another run's list, or another key's: this run's takes its place.
-        return None
+        return False
 
 
 def _facts(data: bytes, document: Document, *, sealed: bool) -> AttachmentFacts:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 Count = Annotated[int, Meta(ge=0)]
 Time = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")]
@@ -33,6 +33,11 @@ WhatText = Literal[
     "unreadable",
     "arithmetic",
     "note",
+]
+ApprovalText = Literal[
+    "approved by a person",
+    "approved by a service key: allowed in the demo only",
+    "not approved",
 ]
 KindText = Literal["user_id", "anon_id", "device_fp", "derived"]
 OriginText = Literal["given", "linked", "derived"]
@@ -90,20 +95,33 @@ class PageOne(Part, frozen=True):
     data_map: MapVoucher
 
 
+class LogEntries(Part, frozen=True):
+    first: Count
+    last: Count
+
+
 class Case(Part, frozen=True):
+    """Where there is none, all is null but `absent`, and the fields with a default are left out."""
+
     id: str | None
     type: str | None
     regulation: str | None
-    received_at: str | None
-    acknowledged_at: str | None
-    due_at: str | None
-    completed_at: str | None
+    received_at: Time | None
+    acknowledged_at: Time | None
+    due_at: Time | None
+    completed_at: Time | None
     extension: str | None
     requester: str | None
     identity_check: str | None
     requested_by: str | None
     approved_by: str | None
     absent: str | None
+    region: str | UnsetType | None = UNSET
+    role: Literal["controller", "processor"] | UnsetType = UNSET
+    approved_at: Time | UnsetType | None = UNSET
+    approval: ApprovalText | UnsetType = UNSET
+    addendum: Count | UnsetType = UNSET
+    log_entries: LogEntries | UnsetType | None = UNSET
 
 
 class Commitment(Part, frozen=True):

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from app.audit.canonical import NotCanonicalError
 from app.domain.findings import Verdict, What
-from app.domain.reports import Outcome
+from app.domain.reports import IdentityCheck, Outcome
 
 INCOMPLETE = "it does not show that the list of identifiers or places is complete."
 
@@ -83,6 +83,13 @@ OUTCOME_MEANS: Mapping[Outcome, str] = {
     Outcome.STUCK: "A person has to look at what is listed. It is not completed.",
 }
 
+APPROVAL: Mapping[str | None, str] = {
+    "personal": "approved by a person",
+    "service": "approved by a service key: allowed in the demo only",
+    None: "not approved",
+}
+"""The kind of the approver's key, in words."""
+
 _WORDS: Mapping[What, str] = {
     What.RESIDUE: "identifiers still stand",
     What.CANNOT_SEE: "could not be read in full",
@@ -125,6 +132,13 @@ def statement(
     else:
         said = f"{who}, it was not shown that they are gone {where} ({what})"
     return f"{said}; {INCOMPLETE}"
+
+
+def identity_check_sentence(check: IdentityCheck) -> str:
+    """How the person was identified, and on whose word."""
+    how = check.method or "no method recorded"
+    how += f", level {check.level}" if check.level else ""
+    return f"{how}; asserted by {check.asserted_by}"
 
 
 def left_sentence(

@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 
 import msgspec
+from msgspec import UNSET
 
 from app.audit.canonical import NotCanonicalError, canonical_bytes, parse_json
 from app.audit.report_schema import Dataset, Report, Share, read_report
@@ -30,6 +31,7 @@ _CLEAN_SENTENCE = re.compile(
 )
 _FAILED = {"residue", "cannot_see", "arithmetic"}
 _PARTIAL = {"withheld", "held", "parked", "unreadable"}
+_COMPLETED = {"fulfilled", "fulfilled_with_withheld", "not_found"}
 _STUCK = {"residue", "cannot_see", "arithmetic", "unreadable", "parked"}
 
 
@@ -139,6 +141,33 @@ def _fields(bench: _Bench) -> None:
         raise _BrokenError("The scope and the subject do not agree.")
     if any((d.subject is not None) != one or (d.shares is None) != one for d in report.datasets):
         raise _BrokenError("The scope and the shares of a dataset do not agree.")
+    if problem := _case_problem(report):
+        raise _BrokenError(f"The case {problem}.")
+
+
+def _case_problem(report: Report) -> str | None:
+    case = report.case
+    always = (
+        case.id, case.type, case.regulation, case.received_at, case.due_at, case.requester,
+        case.identity_check, case.requested_by,
+    )  # fmt: skip
+    sometimes = (case.acknowledged_at, case.completed_at, case.extension, case.approved_by)
+    added = (
+        case.region, case.role, case.approved_at, case.approval, case.addendum, case.log_entries
+    )  # fmt: skip
+    if case.absent is not None:
+        empty = {*always, *sometimes} == {None} and set(added) == {UNSET}
+        return None if empty else "is said to be absent, and something is said of it"
+    if report.scope == "run":
+        return "of a run is not one"
+    if None in always or UNSET in added:
+        return "is not whole"
+    approved = case.approved_by is not None
+    if (case.approved_at is not None) != approved or (case.approval == "not approved") == approved:
+        return "does not agree with itself about its approval"
+    if case.completed_at is not None and report.verdict.outcome not in _COMPLETED:
+        return "is said to be completed while something is left"
+    return None
 
 
 # --- 4. and 5. the signature -----------------------------------------------------------------

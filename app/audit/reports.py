@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from app.audit.canonical import canonical_bytes
+from app.audit.report_people import case_part, subject_lines, subject_part
 from app.audit.report_text import (
     HOW_TO_VERIFY,
     LIMITS,
@@ -24,13 +25,10 @@ from app.audit.screening import Screen
 from app.audit.signing import ALGORITHM
 from app.domain.datasets import Dataset, DownstreamNone
 from app.domain.findings import Seen, What
-from app.domain.identifiers import Kind
 from app.domain.receipts import Share
 from app.domain.reports import (
     DatasetFacts,
     RunFacts,
-    SharedFacts,
-    SubjectFacts,
     findings_of,
     kept_values,
     left_of,
@@ -41,8 +39,8 @@ from app.domain.reports import (
 )
 
 SCHEMA = "clearlake.report/1"
-NO_CASE = "offline run: no case"
 NO_LOG = "offline run: no audit log"
+LOG_IN_CASE = "the entries are numbered in each person's report; no checkpoint was made"
 
 Document = dict[str, Any]
 
@@ -68,9 +66,9 @@ def _document(facts: RunFacts, subject: int | None, *, screen: Screen) -> Docume
         "run_id": facts.run_id,
         "reported_at": text_of(facts.reported_at),
         "verdict": _verdict(facts, subject, exceptions=exceptions),
-        "case": _case(),
-        "subject": None if subject is None else _subject(facts.subjects[subject], screen=screen),
-        "subjects": None if subject is not None else _subjects(facts),
+        "case": case_part(facts, subject, screen=screen),
+        "subject": None if subject is None else subject_part(facts, subject, screen=screen),
+        "subjects": None if subject is not None else subject_lines(facts),
         "datasets": [_dataset(facts, d, subject, screen=screen) for d in facts.datasets],
         "objects": _objects(facts),
         "exceptions": exceptions,
@@ -187,65 +185,6 @@ def _downstream(facts: RunFacts) -> Document:
     ]
     said = "the copies listed are outside the lake and still have to be dealt with"
     return {"declared": "copies", "copies": copies, "said": said}
-
-
-# --- 2. and 3. the case, the subject ---------------------------------------------------------
-
-
-def _case() -> Document:
-    empty = (
-        "id",
-        "type",
-        "regulation",
-        "received_at",
-        "acknowledged_at",
-        "due_at",
-        "completed_at",
-        "extension",
-        "requester",
-        "identity_check",
-        "requested_by",
-        "approved_by",
-    )
-    return {**dict.fromkeys(empty), "absent": NO_CASE}
-
-
-def _subject(subject: SubjectFacts, *, screen: Screen) -> Document:
-    counted = Counter(c.kind for c in subject.commitments)
-    origins = Counter(c.origin for c in subject.commitments)
-    return {
-        "name": subject.name,
-        "counts": {kind.value: counted[kind] for kind in Kind},
-        "origins": {name: origins[name] for name in ("given", "linked", "derived")},
-        "commitments": [
-            {"kind": c.kind.value, "origin": c.origin, "commitment": c.digest}
-            for c in sorted(subject.commitments)
-        ],
-        "commitment_form": "HMAC-SHA-256 under a salt that is destroyed with the case",
-        "shared": [_shared(s) for s in sorted(subject.shared)],
-        "sources": [screen.clean(s) for s in subject.sources],
-    }
-
-
-def _shared(shared: SharedFacts) -> Document:
-    return {
-        "kind": shared.kind.value,
-        "users": shared.users,
-        "decision": shared.decision,
-        "commitment": shared.digest,
-    }
-
-
-def _subjects(facts: RunFacts) -> list[Document]:
-    return [
-        {
-            "name": subject.name,
-            "identifiers": len(subject.commitments),
-            "verdict": verdict_of(facts, index).value,
-            "outcome": outcome_of(facts, index).value,
-        }
-        for index, subject in enumerate(facts.subjects)
-    ]
 
 
 # --- 4. what was done ------------------------------------------------------------------------
@@ -390,5 +329,5 @@ def _provenance(facts: RunFacts) -> Document:
         "database_time": None,
         "log_entries": None,
         "checkpoint": None,
-        "absent": NO_LOG,
+        "absent": LOG_IN_CASE if any(s.case for s in facts.subjects) else NO_LOG,
     }

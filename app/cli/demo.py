@@ -11,8 +11,9 @@ import typer
 from app import demo as the_demo
 from app.cli.display import OUT, near, print_json, progress, table
 from app.cli.erase import exit_code, show_findings, show_rows
+from app.up import Size
 
-SIZE = the_demo.Size()
+SIZE = Size()
 STAGES = ("servers", "lake", "resolve", "erase", "check", "purge", "verify", "report")
 
 
@@ -31,7 +32,7 @@ def demo(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> int:
     """Servers, a lake, five people out of it, and the proof: in under a minute."""
-    size = the_demo.Size(events=events, users=users, days=days, seed=seed)
+    size = Size(events=events, users=users, days=days, seed=seed)
     with (
         progress() as say,
         the_demo.demo(state.absolute(), size=size, subjects=subjects, say=say) as shown,

@@ -5,17 +5,16 @@ Not here: the document and its words (app.audit.reports), signing, and where the
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
 from app.domain.arithmetic import count_problems
 from app.domain.datasets import Dataset, Downstream, DownstreamNone
 from app.domain.findings import Finding, Seen, Verdict, What, verdict
-from app.domain.identifiers import Identifier, Identity, Kind
-from app.domain.receipts import Counts, ObjectWork, Share, TableWork, WorkState
+from app.domain.identifiers import Kind
+from app.domain.receipts import Counts, Share
 
 
 class Outcome(StrEnum):
@@ -62,6 +61,51 @@ class SharedFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class IdentityCheck:
+    """How somebody made sure that the person is who they say; no document of theirs."""
+
+    asserted_by: str
+    """The actor whose word it is."""
+    method: str | None = None
+    level: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CaseFacts:
+    """The case of one person, as its report names it: ids, dates and decisions, no value.
+
+    Times have a zone. Actors are named by their ids. Free text is screened on its way out.
+    """
+
+    dsar_id: str
+    type: str
+    """erasure, ..."""
+    regulation: str
+    """gdpr, ccpa, ..."""
+    role: str
+    """controller | processor"""
+    received_at: datetime
+    due_at: datetime
+    requester_kind: str
+    """self, agent, guardian, ..."""
+    identity_check: IdentityCheck
+    requested_by: str
+    region: str | None = None
+    acknowledged_at: datetime | None = None
+    completed_at: datetime | None = None
+    """Not printed while something of the person is left."""
+    extension_reason: str | None = None
+    approved_by: str | None = None
+    approved_by_kind: str | None = None
+    """personal | service; None exactly when nobody approved."""
+    approved_at: datetime | None = None
+    addendum: int = 0
+    """0: the first report of the case; 1: the first addendum, and so on."""
+    log_entries: tuple[int, int] | None = None
+    """First and last sequence number of the case's entries in the audit log, so far."""
+
+
+@dataclass(frozen=True, slots=True)
 class SubjectFacts:
     """One person of a run, at the place (index) that Targets.subjects gives."""
 
@@ -79,6 +123,8 @@ class SubjectFacts:
     """Whether resolving or planning met any of the values in the lake. A row that is counted for
     somebody else can hold one, so counts of zero alone do not show that a person was not found.
     """
+    case: CaseFacts | None = None
+    """None: an offline run, which knows no case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +145,7 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class DatasetFacts:
-    """What a run did to one dataset. `object_facts` and `table_facts` make it from work records."""
+    """What a run did to one dataset. app.domain.report_facts makes it from work records."""
 
     dataset: Dataset
     horizon: str
@@ -261,126 +307,3 @@ def _counted_for(facts: RunFacts, subject: int | None) -> frozenset[int] | None:
 def _finding_order(f: Finding) -> tuple[str, ...]:
     parts = (f.what.value, f.layer, f.dataset, f.place, f.detail, f.subject, f.count)
     return tuple(map(str, parts))
-
-
-# --- from work records -----------------------------------------------------------------------
-
-
-def subject_facts(
-    identities: Sequence[Identity],
-    index: int,
-    *,
-    commit: Callable[[Identifier], str],
-    met: bool = False,
-) -> SubjectFacts:
-    """The facts of the identity at `index`. `commit`: Commitments.of under this case's salt.
-    `met`: as SubjectFacts.met; linked and derived values were met in any case.
-    """
-    identity = identities[index]
-    mine = identity.identifiers
-    return SubjectFacts(
-        name=identity.subject,
-        commitments=tuple(
-            sorted(Commitment(i.kind, _origin(identity, i), commit(i)) for i in mine)
-        ),
-        shared=tuple(
-            sorted(
-                SharedFacts(s.identifier.kind, s.users, s.decision, commit(s.identifier))
-                for s in identity.shared
-            )
-        ),
-        sources=identity.sources,
-        earlier=frozenset(n for n in range(index) if identities[n].identifiers & mine),
-        met=met or bool(identity.linked or identity.derived),
-    )
-
-
-def _origin(identity: Identity, identifier: Identifier) -> str:
-    if identifier in identity.given:
-        return "given"
-    return "linked" if identifier in identity.linked else "derived"
-
-
-def object_facts(
-    dataset: Dataset, works: Sequence[ObjectWork], *, horizon: str, seen: Seen = Seen()
-) -> DatasetFacts:
-    """A Bronze dataset, from the records of its objects."""
-    versions = [v for work in works for v in work.superseded]
-    return DatasetFacts(
-        dataset=dataset,
-        horizon=horizon,
-        read=len(works),
-        changed=sum(work.new_version is not None for work in works),
-        counts=sum((work.counts for work in works), Counts()),
-        versions_purged=sum(v.state is WorkState.PURGED for v in versions),
-        left=_merged(left for work in works for left in _left_of_object(work)),
-        warnings=tuple(sorted({text for work in works for text in work.warnings})),
-        seen=seen,
-    )
-
-
-_UNCHANGED = {WorkState(s) for s in ("planned", "clean", "ready", "held", "parked", "undone")}
-_LEFT = {
-    WorkState.DEFERRED: What.DEFERRED,
-    WorkState.HELD: What.HELD,
-    WorkState.PARKED: What.PARKED,
-}
-
-
-def _left_of_object(work: ObjectWork) -> list[Left]:
-    found = [
-        Left(_LEFT[v.state], 1, "versions", until=v.until, reason=v.reason or "")
-        for v in work.superseded
-        if v.state in _LEFT
-    ]
-    if work.parked:
-        lines = len(work.parked)
-        found.append(Left(What.PARKED, lines, "lines", reason="lines that cannot be parsed"))
-    return found + _left_whole(work.state, found, unit="objects", reason=work.reason)
-
-
-def _left_whole(
-    state: WorkState, parts: Sequence[Left], *, unit: str, reason: str | None
-) -> list[Left]:
-    """The object or table itself, where none of its parts says so already."""
-    if state not in _LEFT or _LEFT[state] in {left.what for left in parts}:
-        return []
-    return [Left(_LEFT[state], 1, unit, reason=reason or "")]
-
-
-def _merged(parts: Iterable[Left]) -> tuple[Left, ...]:
-    """Those that say the same of different things as one, in the order they came."""
-    numbers: Counter[Left] = Counter()
-    for part in parts:
-        numbers[replace(part, count=0)] += part.count
-    return tuple(replace(part, count=number) for part, number in numbers.items())
-
-
-def table_facts(
-    dataset: Dataset, work: TableWork, *, horizon: str, seen: Seen = Seen()
-) -> DatasetFacts:
-    """A table, from its record."""
-    left = [
-        Left(_LEFT[c.state], 1, "files", until=c.until, reason=c.reason or "")
-        for c in work.condemned
-        if c.state in _LEFT
-    ]
-    left += [
-        Left(_LEFT[f.state], 1, "files", reason=f.reason or "")
-        for f in work.files
-        if f.state in _LEFT
-    ]
-    left += _left_whole(work.state, left, unit="tables", reason=work.reason)
-    return DatasetFacts(
-        dataset=dataset,
-        horizon=horizon,
-        read=work.files_read,
-        changed=sum(f.state not in _UNCHANGED for f in work.files),
-        counts=work.counts,
-        files_purged=sum(c.state is WorkState.PURGED for c in work.condemned),
-        snapshots_added=len(work.commits),
-        snapshots_expired=len(work.expired),
-        left=_merged(left),
-        warnings=tuple(sorted(set(work.warnings))),
-        seen=seen,
-    )

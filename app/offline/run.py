@@ -35,6 +35,7 @@ from app.offline.evidence import Written, write_reports
 from app.offline.journal import Journal, StateFolder
 from app.offline.stages import check, erase, plan, purge, undo, verify
 from app.stages.acts import Acts
+from app.stages.evidence import build_reports
 from app.stages.planning import make_plan
 from app.stages.resolving import resolve_checked
 from app.stages.search import Say
@@ -254,13 +255,17 @@ class OfflineRun:
         started = monotonic()
         identities = self._journal.document("identities", list[Identity])
         assert identities is not None
-        written = write_reports(
-            self._request.report,
+        built = build_reports(
             run_id=run_id,
             identities=identities,
             data_map=self._map,
             journal=self._journal,
             keys=self._keys,
+            case_key=lambda subject: f"{run_id}.{subject}",
+            cases=None,
+        )
+        written = write_reports(
+            self._request.report, built, subjects=[i.subject for i in identities]
         )
         self._journal.put_facts(stage=following)
         if following is Stage.CLOSED:

@@ -18,12 +18,8 @@ from app.domain.receipts import (
     TableWork,
     WorkState,
 )
-from app.domain.reports import (
-    Left,
-    object_facts,
-    subject_facts,
-    table_facts,
-)
+from app.domain.report_facts import object_facts, subject_facts, table_facts
+from app.domain.reports import Left
 from tests.audit.report_facts import (
     ANNA,
     BERT,

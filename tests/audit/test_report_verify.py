@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 
 from app.audit.canonical import canonical_bytes
 from app.audit.keys import KeyStore
-from app.audit.objectlist import object_list, write_object_list, write_sealed_object_list
+from app.audit.objectlist import object_list, open_list, sealed_list
 from app.audit.report_verify import Step, StepState, require_valid, verify_report
 from app.audit.reports import run_report, subject_report
 from app.audit.screening import Screen
@@ -69,8 +69,9 @@ def the_objects() -> dict[str, Any]:
 @pytest.fixture
 def signed(tmp_path: Path) -> Signed:
     objects = tmp_path / "objects.json"
-    attachment = write_object_list(objects, the_objects())
-    facts = replace(clean_run(), attachment=attachment, signing_key_id=SIGNER.key_id)
+    listed = open_list(the_objects())
+    objects.write_bytes(listed.data)
+    facts = replace(clean_run(), attachment=listed.facts, signing_key_id=SIGNER.key_id)
     facts = with_findings(facts, Finding(What.DEFERRED, "bronze", "raw_events", "object 1"))
     path = tmp_path / "report.json"
     write_signed(path, subject_report(facts, 0, screen=NO_SCREEN), signer=SIGNER)
@@ -247,29 +248,30 @@ def test_the_object_list_names_what_was_changed_and_hides_keys_that_name_a_perso
     assert "usr_anna" not in json.dumps(document)
 
 
-def test_a_sealed_object_list_stays_the_same_file_and_opens_until_it_is_shredded(
+def test_a_sealed_object_list_stays_the_same_bytes_and_opens_until_it_is_shredded(
     tmp_path: Path,
 ) -> None:
     keys = KeyStore.open(tmp_path / "keys")
     keys.create("run_01test")
-    path = tmp_path / "objects.sealed"
     sealer = keys.sealer("run_01test")
-    first = write_sealed_object_list(path, the_objects(), sealer=sealer)
-    assert write_sealed_object_list(path, the_objects(), sealer=sealer) == first
-    assert (first.sealed, first.entries) == (True, 4)
-    assert b"analytics" not in path.read_bytes()
-    opened = sealer.open(path.read_bytes(), aad="clearlake.objects/1/run_01test")
+    first = sealed_list(the_objects(), sealer=sealer, before=None)
+    assert sealed_list(the_objects(), sealer=sealer, before=first.data) == first
+    assert (first.facts.sealed, first.facts.entries) == (True, 4)
+    assert b"analytics" not in first.data
+    opened = sealer.open(first.data, aad="clearlake.objects/1/run_01test")
     assert opened == canonical_bytes(the_objects())
 
 
-def test_a_stale_sealed_list_of_another_run_is_replaced(tmp_path: Path) -> None:
+def test_a_sealed_list_of_something_else_is_replaced(tmp_path: Path) -> None:
     keys = KeyStore.open(tmp_path / "keys")
-    path = tmp_path / "objects.sealed"
-    path.write_bytes(b"something else")
     keys.create("run_01test")
     sealer = keys.sealer("run_01test")
-    write_sealed_object_list(path, the_objects(), sealer=sealer)
-    assert sealer.open(path.read_bytes(), aad="clearlake.objects/1/run_01test")
+    other = object_list("run_01test", objects=(), tables=(), screen=Screen.of([]))
+    stale = sealed_list(other, sealer=sealer, before=None).data
+    for before in (b"something else", stale):
+        now = sealed_list(the_objects(), sealer=sealer, before=before)
+        opened = sealer.open(now.data, aad="clearlake.objects/1/run_01test")
+        assert opened == canonical_bytes(the_objects())
 
 
 # --- speed ---------------------------------------------------------------------------------------

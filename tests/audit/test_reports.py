@@ -22,13 +22,13 @@ from app.audit.reports import run_report, subject_report
 from app.audit.screening import WITHHELD, Screen
 from app.domain.datasets import DownstreamNone
 from app.domain.findings import Finding, Verdict, What
+from app.domain.report_facts import subject_facts
 from app.domain.reports import (
     Left,
     Outcome,
     RunFacts,
     SharedFacts,
     outcome_of,
-    subject_facts,
     verdict_of,
 )
 from tests.audit.report_facts import (

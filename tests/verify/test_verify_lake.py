@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import pytest
+
 from app.domain.datasets import Dataset
+from app.domain.errors import AccessDeniedError
 from app.domain.findings import Finding, What
 from app.domain.identifiers import Targets
 from app.domain.receipts import (
@@ -23,6 +27,7 @@ from app.domain.receipts import (
 from app.lake.coverage import Places, suggestions, undeclared_places, undeclared_tables
 from app.lake.ports import COMPLIANCE
 from app.lake.verify import Verified, verify_beside, verify_dataset
+from app.lake.verify.lake import BESIDE
 from tests.places import Place
 from tests.verify.material import (
     KEEP_DISPUTES,
@@ -34,7 +39,7 @@ from tests.verify.material import (
     user,
     written,
 )
-from tests.verify.planted import EVENTS, TABLE, data_map, make_clean_lake, rows
+from tests.verify.planted import EVENTS, SCHEMA, TABLE, data_map, make_clean_lake, rows
 
 FAR = datetime(2100, 1, 1, tzinfo=UTC)
 SOMEBODY = Targets.of([identity("s", users=[user(100)])])
@@ -192,6 +197,42 @@ def test_a_table_s_files_add_up(place: Place) -> None:
         "rows after",
         "sum of before",
     ]
+
+
+def test_a_table_s_files_that_lie_elsewhere_are_seen_and_named_where_they_lie(place: Place) -> None:
+    properties = {"write.data.path": f"{place.root}apart/data"}
+    place.engine.create_table(TABLE, SCHEMA, partition_by="event_dt", properties=properties)
+    place.engine.append(TABLE, rows({"user_id": user(7)}, {"user_id": user(100)}))
+    load(place, "x.ndjson", event(7))
+    seen = verified(place)
+    assert What.CANNOT_SEE not in kinds(seen)
+    assert seen.undeclared == (f"{place.root}apart/ (1 object)",)
+    in_rows = [f for f in seen.findings if "column user_id" in f.place]
+    assert [(f.what, f.dataset) for f in in_rows] == [(What.RESIDUE, BESIDE)]
+    [file] = place.engine.files(TABLE, snapshot_id=place.engine.head(TABLE).snapshot_id or 0)
+    remove(place, file.path)
+    assert What.CANNOT_SEE in kinds(verified(place))
+
+
+def test_a_folder_that_was_never_made_is_empty_and_a_root_that_is_gone_is_refused(
+    place_file: Place,
+) -> None:
+    place_file.engine.create_table(TABLE, SCHEMA, partition_by="event_dt", properties={})
+    seen = verified(place_file)
+    assert [f.detail for f in seen.findings] == ["nothing lies there"]
+    root = Path(place_file.root.removeprefix("file://"))
+    root.rename(root.with_name("unmounted"))
+    with pytest.raises(AccessDeniedError):
+        verified(place_file)
+
+
+def remove(place: Place, uri: str) -> None:
+    """Every version of a file."""
+    purger = place.purger()
+    versions = [v for v in place.reader.versions(uri) if v.uri == uri]
+    purger.allow((uri, v.version_id) for v in versions)
+    for version in versions:
+        purger.purge(uri, version_id=version.version_id)
 
 
 def test_places_are_told_apart_by_the_longest_prefix() -> None:

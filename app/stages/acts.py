@@ -1,0 +1,378 @@
+"""What each stage of a run does to one dataset, or one group of its objects, journalled as it goes.
+
+Not here: the order of stages and groups (app.offline, the workers), nor the acts' insides
+(app.lake).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+from app.domain.datasets import DataMap, Dataset
+from app.domain.failpoints import failpoint
+from app.domain.findings import Finding, What
+from app.domain.identifiers import Targets
+from app.domain.receipts import Counts, ObjectWork, TableWork, WorkState
+from app.lake.bronze import ROUNDS, erase_objects, plan_objects, unfinished
+from app.lake.ports import Doors, TableEngine
+from app.lake.purge_objects import newer_versions, purge_objects
+from app.lake.purge_tables import plan_purge, purge_table
+from app.lake.table_content import holder
+from app.lake.tables import erase_table, plan_table
+from app.lake.tombstones import Tombstones
+from app.lake.undo_objects import undo_objects
+from app.lake.undo_tables import undo_table
+from app.lake.verify import check_files, check_objects
+from app.stages.checked import CheckFindings, named
+from app.stages.ports import Journal
+from app.stages.search import Say, look_at_dataset, look_beside
+
+__all__ = ["ROUNDS", "Acts"]
+
+ORPHAN_GRACE = timedelta(hours=24)
+_OPEN = frozenset({WorkState.DEFERRED, WorkState.HELD, WorkState.PARKED})
+_HARMLESS = frozenset({What.NOTE, What.WITHHELD, What.PARKED})
+_ON_THE_WAY = frozenset({WorkState.PLANNED, WorkState.READY})
+_RESTLESS = "Others kept writing to the object."
+
+
+@dataclass(frozen=True, slots=True)
+class Acts:
+    """The acts of one run. Each may be repeated; those that take `works` may run at once in
+    several processes, on different works of one dataset.
+    """
+
+    run_id: str
+    data_map: DataMap
+    doors: Doors
+    journal: Journal
+    targets: Targets = field(repr=False)
+    secret: bytes = field(repr=False)
+    """The run's, for tombstones."""
+    spool: Path
+    say: Say
+    stop: Callable[[], bool]
+    """Asked between effects. Once true, an act ends early and a repeat goes on from there."""
+
+    # --- plan ----------------------------------------------------------------------------------
+
+    def plan_dataset(self, dataset: Dataset) -> None:
+        """List its objects, or look at the table's head; nothing is read yet. What is journalled
+        already stays; what is new is added.
+        """
+        if dataset.table is not None:
+            if self.journal.table_work(dataset.name) is None:
+                self.journal.put_table_work(dataset.name, plan_table(self.engine, dataset))
+            return
+        known = {w.uri for w in self.journal.works(dataset.name)}
+        listed = plan_objects(self.doors.eraser, dataset)
+        self.journal.put_works(dataset.name, [w for w in listed if w.uri not in known])
+
+    # --- erase: objects --------------------------------------------------------------------------
+
+    def again(self, dataset: Dataset) -> list[ObjectWork]:
+        """What is to be erased, at the beginning of the erase stage: everything unfinished, and
+        what was held or parked before, begun anew with its counts kept aside. One process at a
+        time.
+        """
+        works = self.journal.works(dataset.name)
+        earlier = self.journal.document(f"earlier:{dataset.name}", Counts) or Counts()
+        anew = {}
+        for work in works:
+            unwritten = work.state in (WorkState.HELD, WorkState.PARKED) and not work.new_version
+            if unwritten or (work.parked and work.state is WorkState.PURGED):
+                earlier += replace(work.counts, before=work.counts.deleted, parked=0)
+                anew[work.uri] = ObjectWork(uri=work.uri, bytes_before=work.bytes_before)
+        if self.rounds(dataset):
+            self.journal.put_facts(**{f"rounds:{dataset.name}": "0"})
+        if anew:
+            self.journal.replan(dataset.name, anew.values(), earlier=earlier)
+        return unfinished(anew.get(w.uri, w) for w in works)
+
+    def erase_group(self, dataset: Dataset, works: Sequence[ObjectWork]) -> None:
+        """Erase these objects, given as they are journalled now; those that are neither PLANNED
+        nor READY stay as they are.
+        """
+        erase_objects(
+            works,
+            dataset=dataset,
+            targets=self.targets,
+            tombstones=Tombstones(self.secret),
+            store=self.doors.eraser,
+            run_id=self.run_id,
+            spool=self.spool,
+            unparsable=self.data_map.unparsable,
+            record=self._recorder("erase", dataset, works),
+            stop=self.stop,
+        )
+
+    def newer(self, dataset: Dataset) -> list[ObjectWork]:
+        """After all groups: objects that are new since the listing, or that others wrote since,
+        journalled as PLANNED, one round later. None: the dataset's horizon is reached, and written
+        down. One process at a time.
+
+        Their `rounds` is at least how often this found something (`rounds`): from ROUNDS on, they
+        are for `give_up`.
+        """
+        looked_at = self.doors.reader.now()
+        works = self.journal.works(dataset.name)
+        known = {w.uri: w for w in works}
+        changed = newer_versions(works, store=self.doors.eraser)
+        listed = plan_objects(self.doors.eraser, dataset)
+        fresh = [w for w in listed if w.uri not in known]
+        if not changed and not fresh:
+            self._put_horizon(dataset, looked_at.isoformat())
+            return []
+        made = self.rounds(dataset) + 1
+        sizes = {w.uri: w.bytes_before for w in listed}
+        anew = [
+            ObjectWork(
+                uri=uri, bytes_before=sizes.get(uri, 0), rounds=max(known[uri].rounds + 1, made)
+            )
+            for uri in changed
+        ]
+        anew += [replace(w, rounds=made) for w in fresh]
+        # Counted first: killed between the two, a round is lost, and never one too many is made.
+        self.journal.put_facts(**{f"rounds:{dataset.name}": str(made)})
+        failpoint("stages.round_counted")
+        self.journal.put_works(dataset.name, anew)
+        return anew
+
+    def rounds(self, dataset: Dataset) -> int:
+        """How often `newer` found something since the erase stage began."""
+        return int(self.journal.fact(f"rounds:{dataset.name}") or 0)
+
+    def give_up(self, dataset: Dataset) -> None:
+        """The rounds ran out: what is unfinished is PARKED, and the horizon is now."""
+        works = unfinished(self.journal.works(dataset.name))
+        self.journal.put_works(
+            dataset.name, [w.to(WorkState.PARKED, reason=_RESTLESS) for w in works]
+        )
+        self._put_horizon(dataset, self.doors.reader.now().isoformat())
+
+    def _put_horizon(self, dataset: Dataset, at: str) -> None:
+        self.journal.put_facts(**{f"horizon:{dataset.name}": at})
+
+    # --- erase: tables -------------------------------------------------------------------------
+
+    def erase_table(self, dataset: Dataset) -> None:
+        """Erase a table; its pairs are checked before their commit (CheckFailedError)."""
+        work = self._table(dataset)
+        if work.state is WorkState.PARKED:
+            work = replace(work, state=WorkState.PLANNED, reason=None, rounds=0)
+        self.say("erase", dataset.name, 0, 1)
+        erase_table(
+            work,
+            dataset=dataset,
+            targets=self.targets,
+            tombstones=Tombstones(self.secret),
+            engine=self.engine,
+            run_id=self.run_id,
+            step_id=f"{self.run_id}/{dataset.name}",
+            record=partial(self.journal.put_table_work, dataset.name),
+            stop=self.stop,
+            check=lambda w: self._check_files(w, dataset),
+        )
+        self.say("erase", dataset.name, 1, 1)
+
+    def _check_files(self, work: TableWork, dataset: Dataset) -> list[Finding]:
+        assert self.doors.verify_engine is not None
+        return check_files(
+            work,
+            dataset=dataset,
+            targets=self.targets,
+            open_file=self.doors.verify_engine.open,
+            metadata_location=self.doors.verify_engine.head(work.table).metadata_location,
+        )
+
+    # --- check ---------------------------------------------------------------------------------
+
+    def check_group(self, dataset: Dataset, works: Sequence[ObjectWork]) -> bool:
+        """The second look at these pairs (table pairs were looked at before their commit).
+
+        False when a replacement is not its base without the person: such pairs are put back, what
+        was seen is journalled, and the run must not purge anything.
+        """
+        group = [w for w in works if w.state is WorkState.WRITTEN]
+        self.say("check", dataset.name, 0, len(group))
+        findings = check_objects(
+            group,
+            dataset=dataset,
+            targets=self.targets,
+            store=self.doors.verifier,
+            unparsable=self.data_map.unparsable,
+        )
+        blocking = [f for f in findings if f.what not in _HARMLESS]
+        bad = named(group, blocking)
+        put_back = {w.uri for w in bad}
+        good = [w.to(WorkState.CHECKED) for w in group if w.uri not in put_back]
+        failpoint("stages.before_checked")
+        self.journal.put_works(dataset.name, good)
+        if bad:
+            # Before they are put back: what is back no longer shows that it was wrong.
+            self._check_findings.put(dataset, bad, blocking)
+            undo_objects(
+                bad,
+                store=self.doors.eraser,
+                record=partial(self.journal.put_works, dataset.name),
+                spool=self.spool,
+            )
+        self.say("check", dataset.name, len(group), len(group))
+        return not blocking
+
+    def check_findings(self) -> tuple[Finding, ...]:
+        """What the check stage stopped at."""
+        return self._check_findings.of(self.data_map.bronze)
+
+    @property
+    def _check_findings(self) -> CheckFindings:
+        return CheckFindings(self.journal, self.secret)
+
+    # --- purge ---------------------------------------------------------------------------------
+
+    def purge_group(self, dataset: Dataset, works: Sequence[ObjectWork]) -> None:
+        """Destroy what checked works supersede; what a lock, a hold or a missing right forbade
+        before is tried again.
+        """
+        due = [
+            w.to(WorkState.CHECKED) if w.state in _OPEN and w.new_version is not None else w
+            for w in works
+        ]
+        purge_objects(
+            due,
+            store=self.doors.eraser,
+            purger=self.doors.purger,
+            record=self._recorder("purge", dataset, due),
+            stop=self.stop,
+        )
+
+    def purge_table(self, dataset: Dataset) -> None:
+        """Expire the snapshots that hold the person, then destroy what only they reached."""
+        work = self._table(dataset)
+        self.say("purge", dataset.name, 0, 1)
+        if not work.expired:
+            work = plan_purge(
+                work,
+                dataset=dataset,
+                targets=self.targets,
+                engine=self.engine,
+                tags=self.data_map.tags,
+            )
+            self.journal.put_table_work(dataset.name, work)
+        purge_table(
+            work,
+            run_id=self.run_id,
+            engine=self.engine,
+            store=self.doors.eraser,
+            purger=self.doors.purger,
+            record=partial(self.journal.put_table_work, dataset.name),
+            stop=self.stop,
+            orphan_grace=ORPHAN_GRACE,
+            holds=holder(self.targets),
+        )
+        self.say("purge", dataset.name, 1, 1)
+
+    # --- verify --------------------------------------------------------------------------------
+
+    def verify_dataset(self, dataset: Dataset) -> None:
+        """Read a dataset again with other code and another credential; write down what it saw."""
+        look_at_dataset(
+            dataset,
+            targets=self.targets,
+            data_map=self.data_map,
+            doors=self.doors,
+            journal=self.journal,
+            say=self.say,
+        )
+
+    def verify_places(self) -> None:
+        """The same for what lies beside the datasets."""
+        look_beside(
+            self.targets,
+            data_map=self.data_map,
+            doors=self.doors,
+            journal=self.journal,
+            say=self.say,
+        )
+
+    # --- undo ----------------------------------------------------------------------------------
+
+    def undo_dataset(self, dataset: Dataset) -> int:
+        """Put every base back. Returns how many others have changed since, and were left."""
+        if dataset.table is not None:
+            return self._undo_table(dataset)
+        works = self.journal.works(dataset.name)
+        undone = undo_objects(
+            works,
+            store=self.doors.eraser,
+            record=self._recorder("undo", dataset, works),
+            spool=self.spool,
+        )
+        return sum(w.state is WorkState.PARKED and w.new_version is not None for w in undone)
+
+    def _undo_table(self, dataset: Dataset) -> int:
+        work = self.journal.table_work(dataset.name)
+        if work is None:
+            return 0
+        undone = undo_table(
+            work,
+            engine=self.engine,
+            run_id=self.run_id,
+            step_id=f"{self.run_id}/{dataset.name}/undo",
+            record=partial(self.journal.put_table_work, dataset.name),
+        )
+        return int(undone.state is not WorkState.UNDONE)
+
+    # --- what is left ----------------------------------------------------------------------------
+
+    def open_works(self) -> bool:
+        """Whether something is deferred, held or parked, so that the run must go on later."""
+        return bool(self.open_datasets())
+
+    def open_datasets(self) -> frozenset[str]:
+        """The datasets in which something is deferred, held or parked."""
+        return frozenset(d.name for d in self.data_map.datasets if self._is_open(d))
+
+    def _is_open(self, dataset: Dataset) -> bool:
+        if dataset.table is None:
+            works = self.journal.works(dataset.name)
+            return any(w.state in _OPEN or w.parked for w in works)
+        work = self.journal.table_work(dataset.name)
+        return work is not None and (
+            work.state in _OPEN or any(c.state in _OPEN for c in work.condemned)
+        )
+
+    def changed_tables(self) -> bool:
+        """Whether running readers may still use files that this run replaced."""
+        works = (self.journal.table_work(d.name) for d in self.data_map.tables)
+        return any(w.commits for w in works if w is not None)
+
+    # --- small things ----------------------------------------------------------------------------
+
+    @property
+    def engine(self) -> TableEngine:
+        """The engine with the erase credential; a map with tables always has one."""
+        assert self.doors.engine is not None
+        return self.doors.engine
+
+    def _table(self, dataset: Dataset) -> TableWork:
+        work = self.journal.table_work(dataset.name)
+        assert work is not None
+        return work
+
+    def _recorder(
+        self, stage: str, dataset: Dataset, works: Sequence[ObjectWork]
+    ) -> Callable[[Sequence[ObjectWork]], None]:
+        """Journals works, and tells how many of these are through this stage."""
+        through: set[str] = set()
+
+        def record(batch: Sequence[ObjectWork]) -> None:
+            self.journal.put_works(dataset.name, batch)
+            through.update(w.uri for w in batch if w.state not in _ON_THE_WAY)
+            self.say(stage, dataset.name, len(through), len(works))
+
+        return record

@@ -1,0 +1,158 @@
+"""The verifier over a lake: one dataset of a run after the other, what lies beside them, and a
+search on its own. Gathers what the verifier needs and journals what it saw; what it looks for is
+app.lake.verify.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from app.domain.datasets import DataMap, Dataset
+from app.domain.failpoints import failpoint
+from app.domain.findings import Finding, Seen
+from app.domain.identifiers import Subject, Targets
+from app.domain.receipts import TableWork
+from app.lake.ports import Doors
+from app.lake.verify import Verified, find_person, verify_beside, verify_dataset
+from app.stages.ports import Journal
+from app.stages.resolving import resolve_checked
+
+Say = Callable[[str, str, int, int], None]
+"""Stage, dataset, done, of how many."""
+_BESIDE = "seeing:*"
+"""No dataset is called so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seeing:
+    """All that a report says of the second look."""
+
+    findings: tuple[Finding, ...]
+    seen: dict[str, Seen]
+    undeclared: tuple[str, ...]
+    horizons: dict[str, str]
+    """By dataset, in words."""
+    horizon_at: datetime
+    """The earliest of them: up to here everything was looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What one look journals: `seeing:<dataset>`, or `seeing:*` for what lies beside them."""
+
+    findings: tuple[Finding, ...]
+    seen: dict[str, Seen]
+    undeclared: tuple[str, ...]
+    horizon: str
+    horizon_at: datetime | None
+
+
+def look_at_dataset(
+    dataset: Dataset,
+    *,
+    targets: Targets,
+    data_map: DataMap,
+    doors: Doors,
+    journal: Journal,
+    say: Say,
+) -> None:
+    """Verify one dataset of a run with the read-only credential, up to its horizon."""
+    tables = _table_works(data_map, journal)
+    horizon = None
+    words = f"snapshot {tables[dataset.name].horizon}" if dataset.name in tables else ""
+    if dataset.table is None:
+        horizon = datetime.fromisoformat(journal.fact(f"horizon:{dataset.name}") or "")
+        words = horizon.isoformat(timespec="milliseconds")
+    verified = verify_dataset(
+        dataset,
+        data_map=data_map,
+        targets=targets,
+        store=doors.verifier,
+        metadata_location=_metadata_location(doors),
+        objects=journal.works(dataset.name) if dataset.table is None else (),
+        tables=tables,
+        horizon=horizon,
+        progress=lambda name, done, of: say("verify", name, done, of),
+    )
+    _put(journal, f"seeing:{dataset.name}", _part(verified, words, horizon))
+
+
+def look_beside(
+    targets: Targets, *, data_map: DataMap, doors: Doors, journal: Journal, say: Say
+) -> None:
+    """Verify what lies beside the datasets."""
+    verified = verify_beside(
+        data_map,
+        targets=targets,
+        store=doors.verifier,
+        metadata_location=_metadata_location(doors),
+        tables=_table_works(data_map, journal),
+        progress=lambda name, done, of: say("verify", name, done, of),
+    )
+    _put(journal, _BESIDE, _part(verified, "", None))
+
+
+def seeing(journal: Journal, data_map: DataMap) -> Seeing:
+    """All that the second look saw, once every dataset and what lies beside them was looked at."""
+    parts = {d.name: _looked(journal, f"seeing:{d.name}") for d in data_map.datasets}
+    beside = _looked(journal, _BESIDE)
+    every = [*parts.values(), beside]
+    # The tables' own horizons were reached when the erase stage ended, at the latest.
+    committed_at = datetime.fromisoformat(journal.fact("erased_at") or "")
+    return Seeing(
+        findings=tuple(sorted((f for p in every for f in p.findings), key=_order)),
+        seen={name: seen for p in every for name, seen in p.seen.items()},
+        undeclared=beside.undeclared,
+        horizons={name: part.horizon for name, part in parts.items()},
+        horizon_at=min([p.horizon_at for p in every if p.horizon_at] + [committed_at]),
+    )
+
+
+def search_lake(
+    subjects: Sequence[Subject], *, data_map: DataMap, doors: Doors, say: Say
+) -> Verified:
+    """Where these people, and everything linked to them, stand in the lake now."""
+    identities = resolve_checked(subjects, data_map=data_map, doors=doors, shared_review="keep")
+    return find_person(
+        data_map,
+        targets=Targets.of(identities),
+        store=doors.verifier,
+        metadata_location=_metadata_location(doors),
+        progress=lambda dataset, done, of: say("check", dataset, done, of),
+    )
+
+
+def _table_works(data_map: DataMap, journal: Journal) -> dict[str, TableWork]:
+    found = ((d.name, journal.table_work(d.name)) for d in data_map.tables)
+    return {name: work for name, work in found if work is not None}
+
+
+def _part(verified: Verified, horizon: str, horizon_at: datetime | None) -> _Part:
+    return _Part(verified.findings, dict(verified.seen), verified.undeclared, horizon, horizon_at)
+
+
+def _put(journal: Journal, name: str, part: _Part) -> None:
+    failpoint("stages.before_seeing")
+    journal.put_document(name, part)
+    failpoint("stages.after_seeing")
+
+
+def _looked(journal: Journal, name: str) -> _Part:
+    part = journal.document(name, _Part)
+    assert part is not None
+    return part
+
+
+def _order(found: Finding) -> tuple[str, ...]:
+    parts = (found.what, found.layer, found.dataset, found.place, found.detail, found.subject)
+    return tuple(map(str, parts))
+
+
+def _metadata_location(doors: Doors) -> Callable[[str], str]:
+    def current(table: str) -> str:
+        assert doors.verify_engine is not None
+        return doors.verify_engine.head(table).metadata_location
+
+    return current
