@@ -40,6 +40,8 @@ lock:
 	  $(BIN)/uv pip compile pyproject.toml $$extra --python-version 3.11 --universal --upgrade --generate-hashes \
 	    --no-emit-index-url --no-annotate --no-header --quiet --output-file requirements/$$part.txt; \
 	done
+	$(BIN)/uv pip compile --group build --python-version 3.11 --universal --upgrade --generate-hashes \
+	  --no-emit-index-url --no-annotate --no-header --quiet --output-file requirements/build.txt
 
 clean:
 	rm -rf .venv build dist

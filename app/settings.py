@@ -10,13 +10,22 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+)
 
 from app.domain.errors import SettingsError
 
 PREFIX = "CLEARLAKE_"
+_Text = TypeVar("_Text", str, SecretStr)
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -30,7 +39,24 @@ def duration(text: object) -> object:
     return timedelta(seconds=float(found[1]) * _UNITS[found[2] or "s"])
 
 
+def _written(form: str, expected: str) -> AfterValidator:
+    def check(value: _Text) -> _Text:
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if not re.match(form, text):
+            raise ValueError(f"expected {expected}")
+        return value
+
+    return AfterValidator(check)
+
+
 Duration = Annotated[timedelta, BeforeValidator(duration)]
+PositiveDuration = Annotated[Duration, Field(gt=timedelta(0))]
+PostgresUrl = Annotated[
+    SecretStr,
+    _written(r"postgresql(\+psycopg)?://", "postgresql+psycopg://user:password@host/database"),
+]
+BrokerUrl = Annotated[SecretStr, _written(r"rediss?://", "redis://:password@host:6379/0")]
+WebUrl = Annotated[str, _written(r"https?://[^/]", "https://host")]
 
 
 class Settings(BaseModel):
@@ -38,7 +64,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    env: str = "development"
+    env: Literal["development", "demo", "production"] = "development"
     s3_endpoint: str | None = None
     s3_region: str = "us-east-1"
     s3_access_key: str | None = None
@@ -51,30 +77,47 @@ class Settings(BaseModel):
     verify_s3_secret_key: SecretStr | None = None
     catalog_uri: SecretStr | None = None
     keys_uri: str | None = None
-    purge_per_hour: int = 100_000
+    purge_per_hour: Annotated[int, Field(gt=0)] = 100_000
     failpoints: str | None = None
     # the service
-    database_url: SecretStr | None = None
-    owner_database_url: SecretStr | None = None
-    broker_url: SecretStr | None = None
+    database_url: PostgresUrl | None = None
+    owner_database_url: PostgresUrl | None = None
+    broker_url: BrokerUrl | None = None
     lake_map: Path | None = None
-    public_url: str = "http://127.0.0.1:8000"
+    public_url: WebUrl = "http://127.0.0.1:8000"
     host: str = "127.0.0.1"
-    port: int = 8000
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
     spool: Path | None = None
-    run_every: Duration = timedelta(hours=1)
-    stitch_every: Duration = timedelta(days=1)
-    sweep_every: Duration = timedelta(days=1)
+    run_every: PositiveDuration = timedelta(hours=1)
+    stitch_every: PositiveDuration = timedelta(days=1)
+    sweep_every: PositiveDuration = timedelta(days=1)
     approval_grace: Duration = timedelta(hours=72)
     max_writer_lifetime: Duration = timedelta(hours=24)
     shred_after: Duration = timedelta(hours=24)
     retain: Duration = timedelta(days=730)
     suppress: Duration = timedelta(days=730)
     scope_delay: Duration = timedelta(seconds=1)
-    lease: Duration = timedelta(seconds=40)
-    heartbeat: Duration = timedelta(seconds=10)
-    reconcile_every: Duration = timedelta(seconds=15)
-    retry_after: Duration = timedelta(seconds=5)
+    lease: PositiveDuration = timedelta(seconds=40)
+    heartbeat: PositiveDuration = timedelta(seconds=10)
+    reconcile_every: PositiveDuration = timedelta(seconds=15)
+    retry_after: PositiveDuration = timedelta(seconds=5)
+
+    def refuse_dangers(self) -> None:
+        """SettingsError for values that do harm together, or that production must not have."""
+        if self.lease < 2 * self.heartbeat:
+            raise SettingsError(
+                f"{PREFIX}HEARTBEAT: expected at most half of {PREFIX}LEASE, or healthy steps lose "
+                "their lease."
+            )
+        if not self.is_production:
+            return
+        if self.failpoints:
+            raise SettingsError(f"{PREFIX}FAILPOINTS must not be set where {PREFIX}ENV=production.")
+        for name in ("approval_grace", "max_writer_lifetime"):
+            if not getattr(self, name):
+                raise SettingsError(
+                    f"{PREFIX}{name.upper()}: expected more than 0s where {PREFIX}ENV=production."
+                )
 
     @property
     def is_production(self) -> bool:
@@ -107,20 +150,30 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
 
     SettingsError names a wrong one and what it should be; it never shows the value.
     """
-    found = dict(os.environ if environment is None else environment)
-    values: dict[str, str] = {}
-    for name in Settings.model_fields:
-        variable = PREFIX + name.upper()
-        if found.get(variable + "_FILE"):
-            values[name] = _from_file(variable, Path(found[variable + "_FILE"]))
-        elif variable in found:
-            values[name] = found[variable]
+    found = with_files(os.environ if environment is None else environment)
+    values = {
+        name: found[PREFIX + name.upper()]
+        for name in Settings.model_fields
+        if PREFIX + name.upper() in found
+    }
     try:
         return Settings.model_validate(values)
     except ValidationError as err:
-        first = err.errors(include_input=False, include_url=False)[0]
+        first = err.errors(include_input=False, include_url=False, include_context=False)[0]
         name = PREFIX + str(first["loc"][0]).upper()
-        raise SettingsError(f"{name}: {first['msg']}.") from None
+        expected = str(first["msg"]).removeprefix("Value error, ")
+        raise SettingsError(f"{name}: {expected}.") from None
+
+
+def with_files(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment with the content of the file for each CLEARLAKE_..._FILE that names one."""
+    named = {
+        variable.removesuffix("_FILE"): Path(path)
+        for variable, path in environment.items()
+        if variable.startswith(PREFIX) and variable.endswith("_FILE") and path
+    }
+    read = {variable: _from_file(variable, path) for variable, path in named.items()}
+    return {**environment, **read}
 
 
 def _from_file(variable: str, path: Path) -> str:

@@ -14,8 +14,7 @@ from uuid import uuid4
 import boto3
 import psycopg
 import pytest
-from sqlalchemy import create_engine, make_url
-from sqlalchemy.schema import CreateSchema
+from sqlalchemy import make_url
 
 from app.audit.keys import KeyStore
 from app.domain.datasets import Catalog, DataMap
@@ -24,7 +23,7 @@ from app.lake.ports import Doors, Purger
 from app.lake.s3 import S3Loader, S3Store
 from app.servers import Servers, remove_state
 from app.services.parts import Lake, Parts, Rules
-from app.store.tables import SCHEMA, metadata
+from app.store.migrate import migrate
 from app.store.transaction import Database
 from tests.places import Buckets, Place, S3Doors
 
@@ -142,22 +141,34 @@ def database_template(servers: Servers) -> str:
     url = servers.postgres.url
     with psycopg.connect(url.replace("+psycopg", "", 1), autocommit=True) as link:
         link.execute(f'create database "{name}"')
-    engine = create_engine(_at(url, name))
-    with engine.begin() as connection:
-        connection.execute(CreateSchema(SCHEMA))
-        metadata.create_all(connection)
-    engine.dispose()
+    migrate(_at(url, name), _as_service(_at(url, name)))
     return name
 
 
 @pytest.fixture
-def database_url(servers: Servers, database_template: str) -> Iterator[str]:
-    """A fresh service database; gone with the test."""
+def empty_database_url(servers: Servers) -> Iterator[str]:
+    """A database with nothing in it, as its owner sees it; gone with the test."""
+    url, name = servers.postgres.url, f"empty_{uuid4().hex[:12]}"
+    with psycopg.connect(url.replace("+psycopg", "", 1), autocommit=True) as link:
+        link.execute(f'create database "{name}"')
+        yield _at(url, name)
+        link.execute(f'drop database "{name}" with (force)')
+
+
+@pytest.fixture
+def owner_database_url(servers: Servers, database_template: str) -> Iterator[str]:
+    """A fresh service database as its owner sees it; gone with the test."""
     url, name = servers.postgres.url, f"test_{uuid4().hex[:12]}"
     with psycopg.connect(url.replace("+psycopg", "", 1), autocommit=True) as link:
         link.execute(f'create database "{name}" template "{database_template}"')
         yield _at(url, name)
         link.execute(f'drop database "{name}" with (force)')
+
+
+@pytest.fixture
+def database_url(owner_database_url: str) -> str:
+    """The same with the rights that the service has, no others."""
+    return _as_service(owner_database_url)
 
 
 @pytest.fixture
@@ -198,3 +209,9 @@ def lake_parts(parts: Parts, place: Place, tmp_path: Path) -> Callable[[DataMap]
 
 def _at(url: str, database: str) -> str:
     return make_url(url).set(database=database).render_as_string(hide_password=False)
+
+
+def _as_service(url: str) -> str:
+    """The URL with the service's login instead of the owner's."""
+    login = make_url(url).set(username="clearlake_api", password="known-to-every-test")
+    return login.render_as_string(hide_password=False)

@@ -241,6 +241,12 @@ class LakeBusyError(ClearlakeError):
     code = "lake_busy"
 
 
+class NothingToDoError(ClearlakeError):
+    """No case waits for a run."""
+
+    code = "nothing_to_do"
+
+
 class IdempotencyKeyReusedError(ClearlakeError):
     """The same Idempotency-Key came with another body."""
 

@@ -26,6 +26,13 @@ class Entry:
     facts: str
 
 
+def take_turn(tx: Transaction) -> None:
+    """Queue behind the other writers now, not at the first entry: what is read after this cannot
+    change before the commit, if all who write it take their turn too.
+    """
+    tx.run(_GAPLESS)
+
+
 def append(tx: Transaction, *, actor: str, verb: str, object_: str, facts: str) -> int:
     """Append one entry and return its number. Gapless: writers queue here until they commit, so
     call it late in a transaction.

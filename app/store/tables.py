@@ -13,6 +13,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     ForeignKey,
+    Identity,
     Index,
     Integer,
     LargeBinary,
@@ -324,6 +325,7 @@ consent_subject = Table(
     Column("ref", Text, primary_key=True),  # csub_...: also the id of the subject's key
     _now(),
     Column("erased_at", _Time),
+    Column("shredded_at", _Time),
 )
 
 consent_digest = Table(
@@ -334,6 +336,7 @@ consent_digest = Table(
     Column("ref", ForeignKey("consent_subject.ref"), nullable=False),
     Column("kind", Text, nullable=False),
     PrimaryKeyConstraint("generation", "digest", "ref"),
+    Index(None, "ref"),
 )
 """Deleted by an erasure: after it nothing leads from an identifier to the entries."""
 
@@ -341,6 +344,7 @@ consent = Table(
     "consent",
     metadata,
     Column("id", Text, primary_key=True),
+    Column("seq", BigInteger, Identity(always=True), nullable=False),  # of two at once, the later
     Column("ref", ForeignKey("consent_subject.ref"), nullable=False),
     Column("purpose", Text, nullable=False),
     Column("state", Text, nullable=False),

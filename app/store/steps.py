@@ -1,0 +1,181 @@
+"""The step ledger: put steps in it, and see how they stand. Postgres is the truth; a message only
+wakes somebody. Not here: who holds a step (app.store.leases), what it does (app.services.ledger).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, func, null, select, tuple_
+from sqlalchemy.dialects.postgresql import insert
+from typeid import TypeID
+
+from app.domain.failpoints import failpoint
+from app.domain.steps import OPEN, NewStep, StepKind, StepState
+from app.store.tables import step
+from app.store.transaction import Transaction
+
+_CHUNK = 1000
+_OPEN = sorted(OPEN)
+
+
+@dataclass(frozen=True, slots=True)
+class StepRow:
+    """A step as it stands."""
+
+    id: str
+    run_id: str | None
+    kind: StepKind
+    target: str
+    state: StepState
+    attempt: int
+    not_before: datetime | None
+    lease_until: datetime | None
+    receipt: Mapping[str, int | str] = field(default_factory=dict)
+    error_code: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How many steps of a run are in one state, by kind and dataset."""
+
+    kind: StepKind
+    target: str
+    """A dataset, without its groups."""
+    state: StepState
+    count: int
+
+
+def put(tx: Transaction, steps: Sequence[NewStep]) -> list[str]:
+    """Put steps in the ledger; the ids in the order given. One of the same run, kind and target
+    that is READY or RUNNING is left as it is; one that has ended is made READY again, attempt 0.
+    """
+    named = {_name(s): s for s in steps}
+    known: dict[tuple[str | None, str, str], str] = {}
+    for chunk in _chunks(sorted(named, key=lambda n: (n[0] or "", *n[1:]))):
+        known.update(_open_ones(tx, chunk))
+        missing = [_row(named[name]) for name in chunk if name not in known]
+        if missing:
+            known.update(_upserted(tx, missing))
+            # an upsert is silent about one that somebody else put meanwhile
+            known.update(_open_ones(tx, [name for name in chunk if name not in known]))
+    failpoint("steps.put")
+    return [known[_name(s)] for s in steps]
+
+
+def _name(new: NewStep) -> tuple[str | None, str, str]:
+    return new.run_id, new.kind.value, new.target
+
+
+def _chunks(
+    names: list[tuple[str | None, str, str]],
+) -> list[list[tuple[str | None, str, str]]]:
+    return [names[at : at + _CHUNK] for at in range(0, len(names), _CHUNK)]
+
+
+def _open_ones(
+    tx: Transaction, names: list[tuple[str | None, str, str]]
+) -> dict[tuple[str | None, str, str], str]:
+    """Not locked: a step that is at work must not wait for whoever puts others."""
+    if not names:
+        return {}
+    wanted = [(run_id or "", kind, target) for run_id, kind, target in names]
+    named = tuple_(func.coalesce(step.c.run_id, ""), step.c.kind, step.c.target)
+    rows = tx.run(
+        select(step.c.id, step.c.run_id, step.c.kind, step.c.target).where(
+            named.in_(wanted), step.c.state.in_(_OPEN)
+        )
+    )
+    return {(r.run_id, r.kind, r.target): r.id for r in rows}
+
+
+def _row(new: NewStep) -> dict[str, object]:
+    return {
+        "id": str(TypeID(prefix="step")),
+        "run_id": new.run_id,
+        "kind": new.kind.value,
+        "target": new.target,
+        "state": StepState.READY.value,
+        "not_before": new.not_before,
+        "max_attempts": new.max_attempts,
+    }
+
+
+def _upserted(
+    tx: Transaction, rows: list[dict[str, object]]
+) -> dict[tuple[str | None, str, str], str]:
+    """The fence is kept: whoever held the step before must not write to it."""
+    new = insert(step).values(rows)
+    again = new.on_conflict_do_update(
+        index_elements=[step.c.run_id, step.c.kind, step.c.target],
+        set_={
+            "state": StepState.READY.value,
+            "attempt": 0,
+            "max_attempts": new.excluded.max_attempts,
+            "not_before": new.excluded.not_before,
+            **dict.fromkeys(("last_enqueued_at", "started_at", "ended_at"), null()),
+            **dict.fromkeys(("receipt", "error_code", "reason"), null()),
+        },
+        where=step.c.state.not_in(_OPEN),
+    )
+    found = tx.run(again.returning(step.c.id, step.c.run_id, step.c.kind, step.c.target))
+    return {(r.run_id, r.kind, r.target): r.id for r in found}
+
+
+def of_run(tx: Transaction, run_id: str) -> list[StepRow]:
+    """Every step of a run, by kind and target."""
+    rows = tx.run(select(step).where(step.c.run_id == run_id).order_by(step.c.kind, step.c.target))
+    return [step_row(r) for r in rows]
+
+
+def get(tx: Transaction, step_id: str) -> StepRow | None:
+    """One step, or None."""
+    row = tx.run(select(step).where(step.c.id == step_id)).one_or_none()
+    return None if row is None else step_row(row)
+
+
+def progress(tx: Transaction, run_id: str) -> list[Progress]:
+    """How far a run is, by kind, dataset and state."""
+    dataset = func.split_part(step.c.target, "/", 1).label("dataset")
+    rows = tx.run(
+        select(step.c.kind, dataset, step.c.state, func.count().label("number"))
+        .where(step.c.run_id == run_id)
+        .group_by(step.c.kind, dataset, step.c.state)
+        .order_by(step.c.kind, dataset, step.c.state)
+    )
+    return [Progress(StepKind(r.kind), r.dataset, StepState(r.state), r.number) for r in rows]
+
+
+def deferred_runs(tx: Transaction) -> list[str]:
+    """Runs with a DEFERRED step whose date has come."""
+    rows = tx.run(
+        select(step.c.run_id)
+        .where(
+            step.c.state == StepState.DEFERRED,
+            step.c.not_before <= func.now(),
+            step.c.run_id.is_not(None),
+        )
+        .distinct()
+        .order_by(step.c.run_id)
+    )
+    return list(rows.scalars())
+
+
+def step_row(row: Row[Any]) -> StepRow:
+    return StepRow(
+        id=row.id,
+        run_id=row.run_id,
+        kind=StepKind(row.kind),
+        target=row.target,
+        state=StepState(row.state),
+        attempt=row.attempt,
+        not_before=row.not_before,
+        lease_until=row.lease_until,
+        receipt=row.receipt or {},
+        error_code=row.error_code,
+        reason=row.reason,
+    )
