@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from contextlib import closing as closing_at_end
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
+
+from redis import Redis
 
 from app.audit.keys import KeyStore
 from app.domain.datasets import Catalog, DataMap
@@ -20,21 +23,25 @@ from app.lake.pyiceberg_engine import PyIcebergEngine
 from app.lake.s3 import S3Loader, S3Purger, S3Store
 from app.lake.table_names import normalise
 from app.services.parts import Lake, Parts, Rules
-from app.settings import PREFIX, Settings, read_settings
+from app.services.readiness import Check, Health
+from app.settings import PREFIX, Settings, read_settings, with_files
 from app.store.transaction import Database, Ring
 
 
 def settings_of(environment: Mapping[str, str] | None = None) -> Settings:
-    """The settings, with failpoints refused in production."""
+    """The settings; what does harm, or must not be in production, is refused."""
     settings = read_settings(environment)
-    if settings.is_production and settings.failpoints:
-        raise SettingsError("CLEARLAKE_FAILPOINTS must not be set where CLEARLAKE_ENV=production.")
+    settings.refuse_dangers()
     return settings
 
 
 def data_map_of(path: Path, environment: Mapping[str, str] | None = None) -> DataMap:
-    """The data map of a file, its variables filled in from the environment."""
-    return read_map(path, environment=os.environ if environment is None else environment)
+    """The data map of a file, its variables filled in from the environment, or from the file that
+    the variable of the same name with `_FILE` names.
+    """
+    return read_map(
+        path, environment=with_files(os.environ if environment is None else environment)
+    )
 
 
 def places_of(data_map: DataMap, *, engine: TableEngine | None) -> list[str]:
@@ -145,14 +152,42 @@ def rules_of(settings: Settings) -> Rules:
     )
 
 
+def bell_of(settings: Settings) -> Ring:
+    """The bell of the broker; without one, workers look into the database by themselves."""
+    if settings.broker_url is None:
+        return no_bell
+    from app.queue import CeleryBell  # only here: most commands need no broker
+
+    return CeleryBell(settings.broker_url.get_secret_value())
+
+
+def no_bell(_: Sequence[str]) -> bool:
+    """For a process that has no broker at hand: the reconciler rings for what it wrote."""
+    return False
+
+
+_EXPECTED = {
+    "database_url": "postgresql+psycopg://user:password@host/database",
+    "owner_database_url": "postgresql+psycopg://user:password@host/database",
+    "broker_url": "redis://:password@host:6379/0",
+    "catalog_uri": "the URL of the lake's SQL catalog",
+    "keys_uri": "file:///folder",
+    "lake_map": "the path of lake.yaml",
+}
+
+
+def require(settings: Settings, *names: str) -> None:
+    """SettingsError for the first of these that is missing."""
+    for name in names:
+        if getattr(settings, name) is None:
+            raise SettingsError(f"{PREFIX}{name.upper()}: expected {_EXPECTED[name]}.")
+
+
 def service_parts(settings: Settings, *, ring: Ring) -> Parts:
     """What a process needs that never touches the lake: database, keys, rules."""
-    if settings.database_url is None:
-        raise SettingsError(
-            f"{PREFIX}DATABASE_URL: expected postgresql+psycopg://user:password@host/database."
-        )
-    if settings.key_folder is None:
-        raise SettingsError(f"{PREFIX}KEYS_URI: expected file:///folder.")
+    require(settings, "database_url", "keys_uri")
+    assert settings.database_url is not None
+    assert settings.key_folder is not None
     return Parts(
         database=Database(settings.database_url.get_secret_value(), ring=ring),
         keys=KeyStore.open(settings.key_folder),
@@ -162,10 +197,36 @@ def service_parts(settings: Settings, *, ring: Ring) -> Parts:
 
 def worker_parts(settings: Settings, *, ring: Ring) -> Parts:
     """What a worker needs: also the lake."""
+    require(settings, "lake_map")
+    assert settings.lake_map is not None
     parts = service_parts(settings, ring=ring)
-    if settings.lake_map is None:
-        raise SettingsError(f"{PREFIX}LAKE_MAP: expected the path of lake.yaml.")
     data_map = data_map_of(settings.lake_map)
     spool = settings.spool or Path(tempfile.gettempdir()) / f"clearlake-spool-{os.getuid()}"
     spool.mkdir(mode=0o700, parents=True, exist_ok=True)
     return replace(parts, lake=Lake(data_map, lambda: lake_doors(settings, data_map), spool))
+
+
+# --- whether the parts answer -----------------------------------------------------------------
+
+
+def health_of(settings: Settings) -> Health:
+    """What /readyz asks beside the database: the broker, and where a map is given the lake, each
+    with the reading credential.
+    """
+    checks = []
+    if settings.broker_url is not None:
+        bell = Redis.from_url(
+            settings.broker_url.get_secret_value(), socket_connect_timeout=1, socket_timeout=1
+        )
+        checks.append(Check("broker", bell.ping))
+    if settings.lake_map is not None:
+        data_map = data_map_of(settings.lake_map)
+        bronze = next((d.location for d in data_map.bronze if d.location), None)
+        if bronze is not None and bronze.startswith("s3://"):
+            store = _s3_store(settings, data_map, role=None)
+            checks.append(Check("bucket", partial(store.require_versioned, bronze)))
+        engine = table_engine(settings, data_map, role=None)
+        table = next((d.table for d in data_map.tables if d.table), None)
+        if engine is not None and table is not None:
+            checks.append(Check("catalog", partial(engine.exists, table)))
+    return Health(tuple(checks))
