@@ -1,0 +1,295 @@
+"""The sweep: does anybody come back through data that landed after their erasure? The act of SWEEP.
+
+Not here: how late data is read (app.lake.late), who is suppressed (app.services.suppression).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import structlog
+
+from app.domain.actors import WORKER
+from app.domain.datasets import Dataset
+from app.domain.dsars import State
+from app.domain.failpoints import failpoint
+from app.domain.identifiers import Identifier
+from app.domain.steps import Step, StepEnd, StepState
+from app.lake.late import LateRow, Tally, known_files, late_rows
+from app.lake.ports import Doors
+from app.services import endings, entries, runs
+from app.services.ledger import Lease
+from app.services.parts import Lake, Parts, Transaction
+from app.services.suppression import ALL
+from app.store import suppression as store
+from app.store.suppression import Suppressed
+
+log = structlog.get_logger(__name__)
+
+_DONE = frozenset({State.SETTLING, State.COMPLETED})
+_WAITING = frozenset({State.PENDING_RETENTION, State.ON_HOLD, State.STUCK})
+_SOON = timedelta(minutes=5)
+"""How long a sweep waits for a run that is in its way."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the database knew when the sweep began."""
+
+    began_at: datetime
+    marks: Mapping[str, str]
+    digests: frozenset[bytes] = field(repr=False)
+    at_work: frozenset[str]
+    """Runs on the lake."""
+    ours: frozenset[str]
+    """Every run there ever was."""
+
+
+@dataclass(slots=True)
+class _Found:
+    """What the sweep saw."""
+
+    hits: dict[str, set[Identifier]] = field(default_factory=lambda: defaultdict(set), repr=False)
+    """Case -> its values that came late."""
+    left: set[str] = field(default_factory=set)
+    """Cases that a run is at work on: what they have in the lake is that run's."""
+    seen_to: dict[str, str] = field(default_factory=dict)
+    places: int = 0
+    unreadable: int = 0
+
+    @property
+    def values(self) -> int:
+        """How many values came late, each counted once for each case."""
+        return sum(map(len, self.hits.values()))
+
+
+def sweep(step: Step, lease: Lease, parts: Parts) -> StepEnd:
+    """The act of SWEEP.
+
+    1. Load the marks and the digests of whoever must not come back.
+    2. With no transaction open, read what is newer than the marks. A hit: an identifier whose
+       digest is suppressed, on a row that is not later than the fence of a `before`; a row that
+       tells no time is one too, unless its dataset is built from others that do.
+    3. Record in one transaction. Hits begin a follow-up run of those values; the marks move on,
+       never past what a run at work has seen; cases that were to settle until this sweep began,
+       and were not hit, are completed. Where the lake is busy, or something could not be read,
+       nothing moves, and the sweep comes again.
+    """
+    assert parts.lake is not None
+    known = _load(parts)
+    failpoint("late.loaded")
+    found = _Found()
+    if known.digests:
+        with parts.lake.open() as doors:
+            judge = _Judge(parts, doors, known.digests)
+            for dataset in parts.lake.data_map.datasets:
+                _look(dataset, doors, judge, known=known, found=found, parts=parts, lease=lease)
+    failpoint("late.before_record")
+    with parts.database.transaction() as tx:
+        lease.guard(tx)
+        end = _record(tx, parts, step, known=known, found=found)
+    failpoint("late.recorded")
+    return end
+
+
+# --- 1. load -------------------------------------------------------------------------------------
+
+
+def _load(parts: Parts) -> _Known:
+    with parts.database.transaction() as tx:
+        began_at = tx.now()
+        return _Known(
+            began_at=began_at,
+            marks={**store.first_horizons(tx), **store.marks(tx)},
+            digests=frozenset(map(bytes.fromhex, store.living_digests(tx))),
+            at_work=store.runs_at_work(tx),
+            ours=store.run_ids(tx),
+        )
+
+
+# --- 2. act --------------------------------------------------------------------------------------
+
+
+def _look(
+    dataset: Dataset,
+    doors: Doors,
+    judge: _Judge,
+    *,
+    known: _Known,
+    found: _Found,
+    parts: Parts,
+    lease: Lease,
+) -> None:
+    tally = Tally()
+    rows = late_rows(
+        dataset,
+        doors=doors,
+        mark=known.marks.get(dataset.name),
+        overlap=parts.rules.max_writer_lifetime,
+        ours=known.ours.__contains__,
+        wanted=judge.wants,
+        tally=tally,
+        stop=lease.stop,
+    )
+    for row in rows:
+        for case in judge.cases_of(row, dataset):
+            if case.at_work:
+                found.left.add(case.dsar_id)
+            else:
+                found.hits[case.dsar_id].add(row.identifier)
+    found.places += tally.places
+    found.unreadable += tally.unreadable
+    if tally.seen_to is not None:
+        found.seen_to[dataset.name] = tally.seen_to
+
+
+class _Judge:
+    """Whose late data a row is. Asks the database once for each identifier that is suppressed."""
+
+    def __init__(self, parts: Parts, doors: Doors, digests: frozenset[bytes]) -> None:
+        self._parts, self._doors, self._digests = parts, doors, digests
+        self._digester = parts.keys.digester()
+        self._cases: dict[Identifier, list[Suppressed]] = {}
+        self._horizons: dict[tuple[str, str], str] = {}
+        self._files: dict[tuple[str, str], frozenset[str]] = {}
+
+    def wants(self, identifier: Identifier) -> bool:
+        """Whether a digest of it, of any generation that lives, is suppressed."""
+        every = self._digester.all_of(identifier)
+        return any(bytes.fromhex(d.digest) in self._digests for d in every)
+
+    def cases_of(self, row: LateRow, dataset: Dataset) -> Iterator[Suppressed]:
+        """The cases that must not have this row's identifier back, as far as a run is not done
+        with the row, or has yet to see it.
+        """
+        for case in self._suppressed(row.identifier):
+            if not _is_late(row, case, dataset):
+                continue
+            is_open = case.state in _WAITING and not self._was_there(row, case, dataset)
+            if case.at_work or case.state in _DONE or is_open:
+                yield case
+
+    def _suppressed(self, identifier: Identifier) -> list[Suppressed]:
+        if identifier not in self._cases:
+            digests = [(d.generation, d.digest) for d in self._digester.all_of(identifier)]
+            with self._parts.database.transaction() as tx:
+                found = store.suppressed(tx, digests)
+                self._horizons |= store.last_horizons(tx, {c.dsar_id for c in found})
+            self._cases[identifier] = found
+        return self._cases[identifier]
+
+    def _was_there(self, row: LateRow, case: Suppressed, dataset: Dataset) -> bool:
+        """Whether a waiting case's own run has seen it: what that run left is no late data."""
+        horizon = self._horizons.get((case.dsar_id, dataset.name))
+        if horizon is None:
+            return False
+        if row.written_at is not None:
+            return row.written_at < datetime.fromisoformat(horizon)
+        assert self._doors.engine is not None
+        assert dataset.table is not None
+        name = (dataset.table, horizon)
+        if name not in self._files:
+            self._files[name] = known_files(
+                self._doors.engine, dataset.table, snapshot_id=int(horizon)
+            )
+        return row.uri in self._files[name]
+
+
+def _is_late(row: LateRow, case: Suppressed, dataset: Dataset) -> bool:
+    if case.scope == ALL:
+        return True
+    if row.at is not None:
+        return row.at <= case.fence
+    # What is built from other datasets is as late as they are, and they tell the time.
+    is_built = dataset.is_identity or bool(dataset.built_from)
+    return dataset.event_time is not None or not is_built
+
+
+# --- 3. record -----------------------------------------------------------------------------------
+
+
+def _record(tx: Transaction, parts: Parts, step: Step, *, known: _Known, found: _Found) -> StepEnd:
+    assert parts.lake is not None
+    if not _stands(tx, found):
+        return _again(tx, parts, step, found, why="a_case_moved_on")
+    marks = _marks(tx, parts.lake, known, found)
+    run_id = None
+    if found.hits:
+        values = {dsar_id: sorted(found.hits[dsar_id]) for dsar_id in sorted(found.hits)}
+        run_id = runs.follow_up(WORKER, tx, parts=parts, found=values)
+        if run_id is None:
+            return _again(tx, parts, step, found, why="lake_busy")
+    failpoint("late.before_marks")
+    if found.unreadable:
+        log.warning("sweep.unreadable", step_id=step.id, count=found.unreadable)
+    else:
+        store.put_marks(tx, marks, swept_at=known.began_at)
+    settled = endings.settle_due(tx, parts)
+    counts = _counts(found, settled=settled)
+    entries.record(WORKER, tx, verb="sweep.finished", about=step.id, counts=counts, run_id=run_id)
+    return StepEnd(receipt=counts)
+
+
+def _stands(tx: Transaction, found: _Found) -> bool:
+    """Whether the cases still stand where the sweep saw them: each in its run, or out of any."""
+    states = store.lock_cases(tx, {*found.hits, *found.left})
+    at_work = store.cases_at_work(tx, states)
+    free = {d for d in found.hits if states[d] in _DONE | _WAITING and d not in at_work}
+    return found.left <= at_work and free == found.hits.keys()
+
+
+def _again(tx: Transaction, parts: Parts, step: Step, found: _Found, *, why: str) -> StepEnd:
+    """Nothing moves: everything is read once more when the lake is free."""
+    counts = _counts(found, settled=0)
+    entries.record(WORKER, tx, verb="sweep.postponed", about=step.id, counts=counts, reason=why)
+    until = tx.now() + min(_SOON, parts.rules.sweep_every)
+    return StepEnd(StepState.READY, receipt=counts, until=until, reason=why)
+
+
+def _counts(found: _Found, *, settled: int) -> dict[str, int]:
+    return {
+        "places": found.places,
+        "unreadable": found.unreadable,
+        "cases": len(found.hits),
+        "values": found.values,
+        "settled": settled,
+    }
+
+
+def _marks(tx: Transaction, lake: Lake, known: _Known, found: _Found) -> dict[str, str]:
+    """The new marks. What lands after the horizon of a run that is at work, or was while we read,
+    was left to nobody: a mark stays at that horizon, or where it is while there is none yet. Of a
+    run that began meanwhile we did not even know the people.
+    """
+    at_work = known.at_work | store.runs_at_work(tx) | (store.run_ids(tx) - known.ours)
+    horizons = [store.horizons_of(tx, run_id) for run_id in sorted(at_work)]
+    moved = {}
+    for dataset in lake.data_map.datasets:
+        before, seen_to = known.marks.get(dataset.name), found.seen_to.get(dataset.name)
+        limits = [h.get(dataset.name) for h in horizons]
+        if seen_to is None:
+            continue
+        if dataset.table is not None:
+            # Which of two snapshots is the earlier one only the table can tell.
+            new = before if limits else seen_to
+        else:
+            new = _earliest(before, seen_to, limits)
+        if new is not None:
+            moved[dataset.name] = new
+    return moved
+
+
+def _earliest(before: str | None, seen_to: str, limits: Iterable[str | None]) -> str | None:
+    """As RFC 3339, and never back."""
+    times = [seen_to]
+    for limit in limits:
+        if limit is None:
+            return before
+        times.append(limit)
+    new = min(map(datetime.fromisoformat, times))
+    if before is not None:
+        new = max(new, datetime.fromisoformat(before))
+    return new.isoformat()
