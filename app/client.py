@@ -36,7 +36,7 @@ class Event:
     """One server-sent event."""
 
     name: str
-    data: Mapping[str, Any]
+    data: Any
     id: str | None
 
 

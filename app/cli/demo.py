@@ -9,12 +9,16 @@ from typing import Annotated, Any
 import typer
 
 from app import demo as the_demo
-from app.cli.display import OUT, near, print_json, progress, table
-from app.cli.erase import exit_code, show_findings, show_rows
+from app.cli.display import ERR, OUT, near, print_json, progress, table
+from app.cli.erase import outcome_code, show_rows
+from app.demo.walk import Walked
+from app.domain.findings import Verdict
+from app.domain.identifiers import Kind
+from app.domain.reports import Outcome
 from app.up import Size
 
 SIZE = Size()
-STAGES = ("servers", "lake", "resolve", "erase", "check", "purge", "verify", "report")
+STAGES = ("servers", "lake", "service", "resolve", "erase", "check", "purge", "verify", "report")
 
 
 def demo(
@@ -27,17 +31,17 @@ def demo(
         "clearlake-demo"
     ),
     keep: Annotated[
-        bool, typer.Option("--keep", help="Leave the servers up until Ctrl-C.")
+        bool, typer.Option("--keep", help="Leave servers and service up until Ctrl-C.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> int:
-    """Servers, a lake, five people out of it, and the proof: in under a minute."""
+    """Servers, a lake, the service, five people out of it over HTTP, and the proof."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     size = Size(events=events, users=users, days=days, seed=seed)
     with (
         progress() as say,
-        the_demo.demo(state.absolute(), size=size, subjects=subjects, say=say) as shown,
+        the_demo.demo(state.absolute(), size=size, subjects=subjects, say=say, tell=_tell) as shown,
     ):
-        code = exit_code(shown.ended)
         if as_json:
             print_json(document(shown))
         else:
@@ -45,54 +49,75 @@ def demo(
         if keep:
             _wait(shown, quiet=as_json)
     the_demo.forget_servers(state.absolute())
-    return code
+    return exit_code(shown.walked)
+
+
+def exit_code(walked: Walked) -> int:
+    """What is left decides."""
+    if walked.verdict == Verdict.FAILED:
+        return 3
+    return outcome_code(Outcome(walked.outcome))
+
+
+def _tell(text: str) -> None:
+    ERR.print(text, markup=False, soft_wrap=True)
 
 
 def _show(shown: the_demo.Shown) -> None:
+    walked = shown.walked
     OUT.print(f"\n{shown.lake.sentence()}", markup=False, soft_wrap=True)
-    for subject, story in zip(shown.subjects, shown.stories, strict=True):
-        OUT.print(f"{subject.name}  {story}", markup=False)
-    written = shown.ended.written
-    if written is None:
-        show_findings(shown.ended.findings)
-        OUT.print("Stopped before anything was destroyed.")
-        return
-    show_rows(written.rows)
+    for case in walked.cases:
+        ended = case.outcome or "no report yet"
+        OUT.print(
+            f"{case.dsar_id}  {case.status}, {ended}: {case.person.story}",
+            markup=False,
+            soft_wrap=True,
+        )
+    show_rows([dict(row) for row in walked.rows])
     table("", ["seconds", *STAGES], [["", *(shown.seconds.get(s, 0.0) for s in STAGES)]])
-    OUT.print(f"\n{written.verdict.value}: {written.outcome.value}", markup=False)
-    for path in written.reports:
+    OUT.print(f"\n{walked.verdict}: {walked.outcome}", markup=False)
+    reports = [c.report for c in walked.cases if c.report is not None] + [walked.run_report]
+    for path in reports:
         OUT.print(f"report  {near(path)}", markup=False, soft_wrap=True)
-    report, key = near(written.reports[0]), near(written.public_key)
-    OUT.print(f"verify  clearlake report verify {report} --key {key}", markup=False, soft_wrap=True)
+    OUT.print(
+        f"verify  clearlake report verify {near(reports[0])} --key {near(walked.public_key)}",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def document(shown: the_demo.Shown) -> dict[str, Any]:
-    """`clearlake.demo/1`. `api` and `dsar_id` are null: there is no service around the run yet."""
-    written = shown.ended.written
-    outcomes = [o.value for o in written.outcomes] if written else [None] * len(shown.subjects)
-    reports = written.reports if written else [None] * len(shown.subjects)
+    """`clearlake.demo/1`."""
     return {
         "schema": "clearlake.demo/1",
         **shown.servers,
-        "api": {"url": None, "key": None},
         "data_map": str(shown.data_map),
         "subjects": [
             {
-                "dsar_id": None,
-                **the_demo.values_by_kind(subject),
-                "outcome": outcome,
-                "report": str(report) if report else None,
+                "dsar_id": case.dsar_id,
+                **_values(case.person.known_by.kind, case.person.known_by.value),
+                "outcome": case.outcome,
+                "report": str(case.report) if case.report else None,
             }
-            for subject, outcome, report in zip(shown.subjects, outcomes, reports, strict=False)
+            for case in shown.walked.cases
         ],
-        "datasets": written.rows if written else [],
+        "datasets": [dict(row) for row in shown.walked.rows],
         "seconds": {s: round(shown.seconds.get(s, 0.0), 3) for s in STAGES},
     }
 
 
+def _values(kind: Kind, value: str) -> dict[str, list[str]]:
+    """What a person was named by, as `--json` shows it to whoever started the demo."""
+    names = {"user_ids": Kind.USER_ID, "anon_ids": Kind.ANON_ID, "device_fps": Kind.DEVICE_FP}
+    return {name: [value] if kind is given else [] for name, given in names.items()}
+
+
 def _wait(shown: the_demo.Shown, *, quiet: bool) -> None:
     if not quiet:
-        OUT.print(f"\nThe servers stay up until Ctrl-C. Data map: {shown.data_map}", markup=False)
+        api = shown.servers["api"]
+        OUT.print(f"\nThe service is up at {api['url']} ({api['url']}/docs).", markup=False)
+        OUT.print(f"API key of the privacy officer: {api['key']}", markup=False, soft_wrap=True)
+        OUT.print(f"Data map: {shown.data_map}. All stays up until Ctrl-C.", markup=False)
     try:
         signal.pause()
     except KeyboardInterrupt:

@@ -178,6 +178,11 @@ _OUTCOME_CODES = {
 }
 
 
+def outcome_code(outcome: Outcome) -> int:
+    """The exit code of an outcome."""
+    return _OUTCOME_CODES.get(outcome, 5)
+
+
 def exit_code(ended: Ended) -> int:
     """The exit code of a run: what is left decides."""
     if ended.ending is Ending.UNDONE:
@@ -188,7 +193,7 @@ def exit_code(ended: Ended) -> int:
         return 3
     if ended.written.verdict is Verdict.FAILED:
         return 3
-    return _OUTCOME_CODES.get(ended.written.outcome, 5)
+    return outcome_code(ended.written.outcome)
 
 
 def _show_ended(ended: Ended, *, as_json: bool) -> int:

@@ -5,7 +5,7 @@ Run as a script, alone, by app.servers.process. Standard library only; not impor
 1. Start the server as the user it should run as, told by the kernel to stop if this guard dies.
 2. Wait until the server ends, a stop is asked for (SIGTERM), or the owner is no longer our parent.
 3. Send the server its own stop signal; after the grace, kill its process group.
-4. Remove the files that it leaves behind elsewhere.
+4. Kill what is left of its process group, and remove the files it leaves behind elsewhere.
 """
 
 import contextlib
@@ -43,6 +43,7 @@ def watch(order: dict[str, Any]) -> int:
         caught = signal.sigtimedwait(WATCHED, LOOK_SECONDS)
         status = ended(child)
         if status is not None:
+            kill_group(child)  # a worker killed alone leaves its pool behind
             return status
         asked = caught is not None and caught.si_signo != signal.SIGCHLD
         if asked or os.getppid() != order["owner"]:
@@ -82,12 +83,17 @@ def stop(child: int, order: dict[str, Any]) -> int:
     while time.monotonic() < deadline:
         status = ended(child)
         if status is not None:
+            kill_group(child)
             return status
         signal.sigtimedwait([signal.SIGCHLD], 0.1)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child, signal.SIGKILL)
+    kill_group(child)
     os.waitpid(child, 0)
     return 1
+
+
+def kill_group(leader: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGKILL)
 
 
 if __name__ == "__main__":
