@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FILES = sorted(p for room in ("app", "tests", "bench") for p in (ROOT / room).rglob("*.py"))
+ROOMS = ("app", "workers", "tests", "bench")
+FILES = sorted(p for room in ROOMS for p in (ROOT / room).rglob("*.py"))
 BANNED = ("utils", "helpers", "common", "misc", "core", "manager", "handler", "processor")
 
 

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import typer
 from rich.console import Console
 
-from app.cli import demo, erase, lake, report
+from app.cli import cases, demo, erase, keys, lake, report, secrets, service
+from app.client import AnswerError
 from app.domain.errors import (
     AccessDeniedError,
     CheckFailedError,
@@ -26,6 +27,7 @@ from app.domain.errors import (
 
 EXIT_CODES: tuple[tuple[type[ClearlakeError], int], ...] = (
     (UsageError, 2),
+    (AnswerError, 2),
     (UnsupportedTableError, 2),
     (CheckFailedError, 3),
     (ReportInvalidError, 3),
@@ -47,6 +49,15 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("erase")(erase.erase)
 app.command("check")(erase.check)
+app.command("up")(service.up)
+app.command("api")(service.api)
+app.command("worker")(service.worker)
+app.command("beat")(service.beat)
+app.command("migrate")(service.migrate)
+app.command("secrets")(secrets.secrets)
+app.add_typer(cases.dsars, name="dsar")
+app.add_typer(cases.runs, name="run")
+app.add_typer(keys.app, name="keys")
 app.add_typer(lake.app, name="lake")
 app.add_typer(report.app, name="report")
 

@@ -180,19 +180,34 @@ def _datasets(data_map: DataMap, journal: Journal, *, seen: Seeing) -> tuple[Dat
             seen=seen.seen.get(dataset.name, Seen()),
         )
         earlier = journal.document(f"earlier:{dataset.name}", Counts) or Counts()
-        found.append(replace(facts, counts=facts.counts + earlier))
+        found.append(_for_whom(replace(facts, counts=facts.counts + earlier), seen.findings))
     for dataset in data_map.tables:
         work = journal.table_work(dataset.name)
         assert work is not None
-        found.append(
-            table_facts(
-                dataset,
-                work,
-                horizon=seen.horizons[dataset.name],
-                seen=seen.seen.get(dataset.name, Seen()),
-            )
+        facts = table_facts(
+            dataset,
+            work,
+            horizon=seen.horizons[dataset.name],
+            seen=seen.seen.get(dataset.name, Seen()),
         )
+        found.append(_for_whom(facts, seen.findings))
     return tuple(found)
+
+
+def _for_whom(facts: DatasetFacts, findings: Sequence[Finding]) -> DatasetFacts:
+    """Whom that which is left can hold: those the second look saw in it, since it read every
+    version. Where it saw nothing of the kind, anybody.
+    """
+    seen: dict[What, set[int | None]] = {}
+    for f in findings:
+        if f.dataset == facts.dataset.name:
+            seen.setdefault(f.what, set()).add(f.subject)
+
+    def subjects(what: What) -> frozenset[int] | None:
+        known = frozenset(s for s in seen.get(what, ()) if s is not None)
+        return known if known and None not in seen[what] else None
+
+    return replace(facts, left=tuple(replace(x, subjects=subjects(x.what)) for x in facts.left))
 
 
 def _objects(

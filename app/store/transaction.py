@@ -6,7 +6,7 @@ Not here: what is stored (app.store.*), and what the bell is (app.queue).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +17,15 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from app.domain.errors import DatabaseUnavailableError
 from app.domain.failpoints import failpoint
 from app.store.tables import step
+
+_DEAD_LINES = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+"""libpq: a server that went away without a word is noticed within 20 s."""
 
 Ring = Callable[[Sequence[str]], bool]
 """Wakes workers for steps; False when the broker does not answer. Never raises."""
@@ -55,7 +64,7 @@ class Database:
             pool_timeout=5,
             pool_pre_ping=True,
             hide_parameters=True,
-            connect_args={"connect_timeout": 5, "application_name": "clearlake"},
+            connect_args={"application_name": "clearlake", **_DEAD_LINES},
         )
 
     def close(self) -> None:
@@ -76,9 +85,15 @@ class Database:
         self._wake(opened.to_ring)
 
     def _wake(self, step_ids: Sequence[str]) -> None:
-        """A bell that is not heard costs nothing: the reconciler rings again."""
+        """A bell that is not heard costs nothing, nor one that nobody wrote down: the reconciler
+        rings again.
+        """
         if step_ids and self._ring(step_ids):
-            with self._told(), self._engine.begin() as connection:
+            with (
+                suppress(DatabaseUnavailableError),
+                self._told(),
+                self._engine.begin() as connection,
+            ):
                 connection.execute(
                     update(step).where(step.c.id.in_(step_ids)).values(last_enqueued_at=func.now())
                 )
