@@ -3,8 +3,9 @@ switched on.
 
 Switched on by the environment:
 CLEARLAKE_FAILPOINTS="bronze.after_put=kill@2,tables.before_commit=raise" acts on the second and
-first passing; CLEARLAKE_FAILPOINTS_RECORD=FILE appends each name as it is passed, so that a test
-can list them by recording one run. Refused where ENV is production (app.wiring).
+first passing (`@*`: on every one); CLEARLAKE_FAILPOINTS_RECORD=FILE appends each name as it is
+passed, so that a test can list them by recording one run. Refused where ENV is production
+(app.wiring).
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def failpoint(name: str) -> None:
         for rule in wanted.split(","):
             place, _, action = rule.partition("=")
             action, _, turn = action.partition("@")
-            if place == name and passing == int(turn or "1"):
+            if place == name and (turn == "*" or passing == int(turn or "1")):
                 _act(action, name)
 
 

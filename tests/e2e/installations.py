@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,9 @@ SUPPORT = ("dsars:read", "dsars:write", "consents:write", "consents:read")
 
 @dataclass
 class Installation:
-    """A running service, the lake it works on, and two people with keys."""
+    """A running service, and two people with keys."""
 
-    world: World
     running: Running
-    environment: Mapping[str, str] = field(repr=False)
-    folder: Path
     support: Client
     officer: Client
     told: list[str]
@@ -117,7 +114,7 @@ def settings_of(
 
 @contextmanager
 def installation(
-    world: World, environment: Mapping[str, str], folder: Path, *, workers: int = 1
+    environment: Mapping[str, str], folder: Path, *, workers: int = 1
 ) -> Iterator[Installation]:
     """Start it; all of it ends with the context."""
     told: list[str] = []
@@ -135,4 +132,4 @@ def installation(
             Client(running.url, keys[0]["secret"]) as support,
             Client(running.url, keys[1]["secret"]) as officer,
         ):
-            yield Installation(world, running, environment, folder, support, officer, told)
+            yield Installation(running, support, officer, told)

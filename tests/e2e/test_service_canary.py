@@ -36,13 +36,13 @@ def test_no_value_of_a_person_leaves_the_sealed_columns(
     broker = environment["CLEARLAKE_BROKER_URL"]
     values = (*person.values, NOTE, REFERENCE, EVIDENCE, TYPED, REASON)
     emitted: dict[str, str] = {}
-    with installation(s3_world, environment, folder) as service:
+    with installation(environment, folder) as service:
         user = s3_world.cast.active_buyer
         service.support.post("/v1/consents", _consent(user))
         dsar_id = _opened(service, user)
         emitted |= _bad_input(service, user)
         service.wait(dsar_id, State.AWAITING_APPROVAL)
-        _rejected_case(service)
+        _rejected_case(service, s3_world.cast.provider)
         emitted["queue while it waits"] = _queue(broker)
         service.approved(dsar_id)
         service.run()
@@ -107,8 +107,8 @@ def _opened(service: Installation, user: str) -> str:
     return str(case["id"])
 
 
-def _rejected_case(service: Installation) -> None:
-    dsar_id = service.open(user_id=service.world.cast.provider)
+def _rejected_case(service: Installation, user: str) -> None:
+    dsar_id = service.open(user_id=user)
     service.wait(dsar_id, State.AWAITING_APPROVAL)
     service.officer.post(f"/v1/dsars/{dsar_id}/reject", {"reason": REASON})
 
