@@ -1,0 +1,144 @@
+"""What endpoints ask for: who acts, one transaction, the parts, a page, If-Match, once only.
+
+Not here: what is done with them (services), and how errors are answered (app.api.errors).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from fastapi import Depends, Header, Request, Security
+from fastapi.security import HTTPBearer
+
+from app.api.idempotency import OnceOnly, begin
+from app.api.pages import PageAsked, page_asked
+from app.domain.actors import Actor, Scope
+from app.domain.errors import InvalidFieldsError, NotAuthenticatedError
+from app.services import actors
+from app.services.parts import Parts, Transaction
+
+__all__ = ["IfMatch", "Once", "Page", "PartsOf", "Tx", "etag_of", "requires"]
+
+_LONGEST_TOKEN = 200
+_bearer = HTTPBearer(
+    auto_error=False,
+    scheme_name="ApiKey",
+    bearerFormat="clk_...",
+    description="An API key. Each operation names the scope that the key must have.",
+)
+
+
+def _parts(request: Request) -> Parts:
+    found: Parts = request.app.state.parts
+    return found
+
+
+PartsOf = Annotated[Parts, Depends(_parts)]
+"""The parts of the service."""
+
+
+def _transaction(parts: PartsOf) -> Iterator[Transaction]:
+    with parts.database.transaction() as tx:
+        yield tx
+
+
+Tx = Annotated[Transaction, Depends(_transaction, scope="function")]
+"""One transaction a request, committed before the answer leaves; an error rolls it back."""
+
+
+def _authenticated(
+    request: Request,
+    tx: Tx,
+    parts: PartsOf,
+    scheme: Annotated[object, Security(_bearer)],
+) -> Actor:
+    """The header is read here, not by the scheme (which only describes it): any form of it that is
+    not exactly one key gets the same answer.
+    """
+    given = request.headers.getlist("authorization")
+    kind, _, presented = (given[0] if len(given) == 1 else "").partition(" ")
+    if kind.lower() != "bearer" or len(presented) > _LONGEST_TOKEN:
+        raise NotAuthenticatedError("A valid API key is needed.")
+    actor = actors.authenticate(tx, parts=parts, presented=presented)
+    request.state.actor = actor.id
+    return actor
+
+
+def requires(scope: Scope) -> Any:
+    """The actor, with this scope: 401 without a key that works, 403 without the scope. Used as
+    `actor: Annotated[Actor, requires(Scope.ADMIN)]`; the document names the scope.
+    """
+
+    def allowed(actor: Annotated[Actor, Depends(_authenticated)]) -> Actor:
+        actor.must(scope)
+        return actor
+
+    return Security(allowed, scopes=[scope.value])
+
+
+Page = Annotated[PageAsked, Depends(page_asked)]
+"""`limit` and `cursor` of a list."""
+
+
+def etag_of(version: int) -> str:
+    """The ETag of a version."""
+    return f'"{version}"'
+
+
+def _if_match(
+    if_match: Annotated[
+        str | None,
+        Header(
+            max_length=64,
+            description="The ETag that was read; with another version there now: 412.",
+        ),
+    ] = None,
+) -> int | None:
+    if if_match is None or if_match.strip() == "*":
+        return None
+    number = if_match.strip().strip('"')
+    if not (number.isascii() and number.isdecimal() and len(number) <= 9):
+        raise InvalidFieldsError(
+            "If-Match is not an ETag of this service.",
+            fields={"header.if-match": 'Give the ETag as it was read, such as "3".'},
+        )
+    return int(number)
+
+
+IfMatch = Annotated[int | None, Depends(_if_match)]
+"""The version that the caller believes in, for a service's `expected_version`; None: any."""
+
+
+_SAYS_WHAT = ("if-match", "sec-gpc")
+"""Headers that are part of what is asked for: with another one it is another request."""
+
+
+async def _body(request: Request) -> bytes:
+    return await request.body()
+
+
+def _once(
+    request: Request,
+    actor: Annotated[Actor, Depends(_authenticated)],
+    tx: Tx,
+    parts: PartsOf,
+    body: Annotated[bytes, Depends(_body)],
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            min_length=1,
+            max_length=255,
+            description="The same key and body get the same answer again for a day.",
+        ),
+    ] = None,
+) -> OnceOnly:
+    said = [f"{name}: {request.headers.get(name)}" for name in _SAYS_WHAT]
+    route = "\n".join([f"{request.method} {request.url.path}?{request.url.query}", *said])
+    return begin(actor, tx, parts=parts, key=idempotency_key, route=route, body=body)
+
+
+Once = Annotated[OnceOnly, Depends(_once)]
+"""For a POST that creates: `return once.answer(202, body, headers={"Location": ...})`. A replay
+never reaches the endpoint.
+"""
