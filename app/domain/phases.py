@@ -170,8 +170,9 @@ def _plan(standing: Standing) -> list[NewStep]:
 def _erase(standing: Standing) -> list[NewStep]:
     """Groups of objects and tables side by side; what others wrote meanwhile; dim_identity last."""
     course = standing.course
-    missing = [s for d in course.objects for s in _erase_objects(standing, d)]
-    missing += _once(StepKind.ERASE, standing, course.tables)
+    # Tables first: one is a single step, and the longest of them should not begin last.
+    missing = _once(StepKind.ERASE, standing, course.tables)
+    missing += [s for d in course.objects for s in _erase_objects(standing, d)]
     kinds = frozenset({StepKind.ERASE, StepKind.NEWER})
     if missing or any(tally.open for _, tally in standing.of_kinds(kinds)):
         return missing

@@ -102,7 +102,7 @@ def leaves(raw: bytes) -> list[Leaf]:
             if is_object:
                 start, end = match.span(1)
                 key = _text(raw[start + 1 : end - 1])
-                path = _joined(path, key) if path else key
+                path = joined(path, key) if path else key
                 found.append(Leaf(path, start, end, key, True, True))
         if kind == _OPENED:
             is_object = raw[at - 1] == _BRACE
@@ -124,7 +124,7 @@ def leaves(raw: bytes) -> list[Leaf]:
     raise JsonTextError(f"Not JSON after byte {at} of the line.")
 
 
-def _joined(path: str, key: str) -> str:
+def joined(path: str, key: str) -> str:
     # Paths stop growing well beyond any declared one: a hostile depth must not square the memory.
     if len(path) > _LONGEST_PATH:
         return path
