@@ -124,12 +124,24 @@ def revoke(actor: Actor, tx: Transaction, *, key_id: str) -> ApiKey:
     return _found(actors.get(tx, key_id))
 
 
+def one_hand(tx: Transaction, first: str, second: str) -> bool:
+    """Whether these actors are the same, or one made the key of the other: with it, they could be
+    one person with two keys.
+    """
+    return (
+        first == second or first in actors.makers(tx, second) or second in actors.makers(tx, first)
+    )
+
+
 def rotate(actor: Actor, tx: Transaction, *, parts: Parts, key_id: str) -> tuple[ApiKey, str]:
     """Another secret for the same key; the old one opens nothing from the commit on. The id stays,
     so that the rule of four eyes still knows who it is. NotFoundError; IllegalMoveError for a key
-    that was revoked or has expired.
+    that was revoked or has expired; NotAllowedError for somebody else's personal key: whoever saw
+    its new secret could act as them.
     """
     key = _found(actors.get(tx, key_id, lock=True))
+    if key.kind is ActorKind.PERSONAL and actor.id not in (key.id, OPERATOR.id):
+        raise NotAllowedError("A personal key is rotated by its owner: revoke it, make another.")
     if not key.works_at(tx.now()):
         raise IllegalMoveError("This key has ended: make another one.")
     secret = _secret(key_id.removeprefix("key_"))

@@ -20,7 +20,7 @@ from app.domain.errors import (
     StaleError,
 )
 from app.domain.failpoints import failpoint
-from app.services import dsars, entries
+from app.services import actors, dsars, entries
 from app.services.parts import Parts, Transaction
 from app.services.previews import made_scope
 from app.store import dsars as store
@@ -55,7 +55,7 @@ def approve(
        scope after that decision, and the run must find the same.
     """
     case = _locked(tx, dsar_id, expected_version)
-    _require_other_person(actor, case, parts)
+    _require_other_person(actor, tx, case, parts)
     moved(case.state, Move.APPROVE, type_=case.type)
     scope = store.scope_of(tx, dsar_id)
     if scope is None:
@@ -163,9 +163,11 @@ def _locked(tx: Transaction, dsar_id: str, expected_version: int | None) -> Dsar
     return case
 
 
-def _require_other_person(actor: Actor, case: Dsar, parts: Parts) -> None:
-    if actor.id == case.requested_by:
-        raise FourEyesError("Whoever requested an erasure cannot approve it.")
+def _require_other_person(actor: Actor, tx: Transaction, case: Dsar, parts: Parts) -> None:
+    if actors.one_hand(tx, actor.id, case.requested_by):
+        raise FourEyesError(
+            "Whoever requested an erasure cannot approve it, nor with a key that they made."
+        )
     if actor.kind is ActorKind.PERSONAL:
         return
     if actor.kind is ActorKind.WORKER or not parts.rules.service_keys_may_approve:

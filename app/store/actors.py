@@ -124,3 +124,17 @@ def _key(row: Row[tuple[object, ...]]) -> ApiKey:
         revoked_at=row.revoked_at,
         name=row.name,
     )
+
+
+def makers(tx: Transaction, key_id: str) -> frozenset[str]:
+    """Whoever made this key, who made theirs, and so on. The key itself is not among them."""
+    found: set[str] = set()
+    asked = key_id
+    while (
+        maker := tx.run(
+            select(api_key.c.created_by).where(api_key.c.id == asked)
+        ).scalar_one_or_none()
+    ) is not None and maker not in found:
+        found.add(maker)
+        asked = maker
+    return frozenset(found)

@@ -40,7 +40,7 @@ RIGHTS: Mapping[str, tuple[str, ...]] = {
     "step": EVERYTHING,
     "finding": ADD,
     "report": ADD,
-    "suppression": REMOVE,
+    "suppression": EVERYTHING,
     "sweep_mark": CHANGE,
     "consent_subject": CHANGE,
     "consent_digest": REMOVE,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import Select, delete, func, select, tuple_
+from sqlalchemy import Select, delete, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from app.domain.dsars import State
@@ -60,6 +60,8 @@ class Suppressed:
     state: State
     scope: str
     fence: datetime
+    is_active_again: bool
+    """A sweep has said so: whatever comes late of it stays."""
     at_work: bool
     """A run is at work on the case."""
 
@@ -96,12 +98,30 @@ def suppressed(tx: Transaction, digests: Iterable[Digest]) -> list[Suppressed]:
     s = suppression.c
     working = _at_work().where(run_dsar.c.dsar_id == s.dsar_id).exists()
     rows = tx.run(
-        select(s.dsar_id, dsar.c.state, s.scope, s.fence, working.label("at_work"))
+        select(
+            s.dsar_id,
+            dsar.c.state,
+            s.scope,
+            s.fence,
+            s.active_again_at.is_not(None).label("is_active_again"),
+            working.label("at_work"),
+        )
         .join(dsar, dsar.c.id == s.dsar_id)
         .where(tuple_(s.generation, s.digest).in_(list(digests)), s.until > func.now())
         .order_by(s.dsar_id, s.generation)
     )
-    return [Suppressed(r.dsar_id, State(r.state), r.scope, r.fence, r.at_work) for r in rows]
+    return [
+        Suppressed(r.dsar_id, State(r.state), r.scope, r.fence, r.is_active_again, r.at_work)
+        for r in rows
+    ]
+
+
+def put_active_again(tx: Transaction, dsar_id: str, digests: Iterable[Digest]) -> None:
+    """Write down that these values of a case were said to be active again, from now on."""
+    s = suppression.c
+    mine = s.dsar_id == dsar_id, tuple_(s.generation, s.digest).in_(list(digests))
+    first = s.active_again_at.is_(None)
+    tx.run(update(suppression).where(*mine, first).values(active_again_at=func.now()))
 
 
 def expire(tx: Transaction) -> int:

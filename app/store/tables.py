@@ -303,6 +303,7 @@ suppression = Table(
     Column("fence", _Time, nullable=False),
     Column("ground", Text, nullable=False),
     Column("until", _Time, nullable=False),
+    Column("active_again_at", _Time),  # when a sweep said so
     _now(),
     PrimaryKeyConstraint("generation", "digest", "dsar_id"),
     CheckConstraint("scope in ('all', 'before')", name="scope"),

@@ -90,7 +90,7 @@ def test_a_key_says_nothing_of_itself_when_printed(parts: Parts) -> None:
 def test_every_key_that_does_not_work_gets_the_same_answer(
     http: httpx.Client, as_admin: Headers, parts: Parts, end: str
 ) -> None:
-    key = made(http, as_admin)
+    key = made(http, as_admin, kind="service")
     if end in ("revoked", "rotated"):
         move = end.removesuffix("d").removesuffix("e") + "e"
         http.post(f"/v1/api-keys/{key['id']}/{move}", headers=as_admin).raise_for_status()
@@ -116,7 +116,7 @@ def test_two_authorization_headers_are_nobody(http: httpx.Client, as_admin: Head
 def test_a_rotated_key_is_the_same_actor_with_another_secret(
     http: httpx.Client, as_admin: Headers
 ) -> None:
-    key = made(http, as_admin, scopes=["admin"])
+    key = made(http, as_admin, kind="service", scopes=["admin"])
     rotated = http.post(f"/v1/api-keys/{key['id']}/rotate", headers=as_admin).json()
     assert rotated["id"] == key["id"]
     assert rotated["secret"] != key["secret"]
@@ -124,8 +124,18 @@ def test_a_rotated_key_is_the_same_actor_with_another_secret(
     assert http.get("/v1/api-keys", headers=bearer(key["secret"])).status_code == 401
 
 
+def test_nobody_gets_a_new_secret_of_somebody_elses_personal_key(
+    http: httpx.Client, as_admin: Headers
+) -> None:
+    key = made(http, as_admin, scopes=["admin"])
+    answer = http.post(f"/v1/api-keys/{key['id']}/rotate", headers=as_admin)
+    assert (answer.status_code, answer.json()["code"]) == (403, "not_allowed")
+    own = http.post(f"/v1/api-keys/{key['id']}/rotate", headers=bearer(key["secret"]))
+    assert own.status_code == 200
+
+
 def test_a_key_that_has_ended_is_not_rotated(http: httpx.Client, as_admin: Headers) -> None:
-    key = made(http, as_admin)
+    key = made(http, as_admin, kind="service")
     http.post(f"/v1/api-keys/{key['id']}/revoke", headers=as_admin).raise_for_status()
     answer = http.post(f"/v1/api-keys/{key['id']}/rotate", headers=as_admin)
     assert (answer.status_code, answer.json()["code"]) == (409, "illegal_move")
@@ -197,14 +207,14 @@ def test_lists_come_in_pages_newest_first(http: httpx.Client, as_admin: Headers)
 def test_each_change_is_an_entry_without_names_or_secrets(
     http: httpx.Client, as_admin: Headers, parts: Parts
 ) -> None:
-    key = made(http, as_admin)
+    key = made(http, as_admin, kind="service")
     for move in ("rotate", "revoke"):
         http.post(f"/v1/api-keys/{key['id']}/{move}", headers=as_admin).raise_for_status()
     with parts.database.transaction() as tx:
         entries = audit.of_objects(tx, [key["id"]])
     verbs = [e.verb for e in entries]
     assert verbs == ["api_key.created", "api_key.rotated", "api_key.revoked"]
-    assert entries[0].facts == '{"kind":"personal","scopes":["dsars:read"]}'
+    assert entries[0].facts == '{"kind":"service","scopes":["dsars:read"]}'
     assert {e.actor for e in entries} != {"operator"}
 
 

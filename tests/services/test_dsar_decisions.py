@@ -9,7 +9,7 @@ from threading import Barrier
 
 import pytest
 
-from app.domain.actors import WORKER, Actor
+from app.domain.actors import WORKER, Actor, ActorKind, Scope
 from app.domain.dsars import Move, State
 from app.domain.errors import (
     FourEyesError,
@@ -21,9 +21,9 @@ from app.domain.errors import (
 )
 from app.domain.identifiers import Identifier, Kind
 from app.domain.steps import StepKind
-from app.services import decisions, previews, scopes
+from app.services import actors, decisions, previews, scopes
 from app.services.decisions import Approval
-from app.services.parts import Parts
+from app.services.parts import Parts, Transaction
 from app.store import steps
 from app.store.dsars import Dsar
 from tests.services.dsar_cases import (
@@ -63,6 +63,38 @@ def test_neither_the_requester_nor_a_service_key_nor_a_worker_approves(
     with pytest.raises(FourEyesError):
         approve(parts, case, actor=actor)
     assert get(parts, case.id).state is State.AWAITING_APPROVAL
+
+
+def test_two_keys_in_one_hand_are_one_person(parts: Parts) -> None:
+    """Whoever made the approver's key, or whose key the approver made, may hold both."""
+    with parts.database.transaction() as tx:
+        admin = made_by(actors.OPERATOR, tx, parts)
+        second = made_by(admin, tx, parts)
+        third = made_by(second, tx, parts)
+        other = made_by(actors.OPERATOR, tx, parts)
+    for asker, officer in ((admin, third), (third, admin), (admin, second)):
+        case = asked_by(parts, asker)
+        with pytest.raises(FourEyesError):
+            approve(parts, case, actor=officer)
+    assert approve(parts, asked_by(parts, third), actor=other).state is State.QUEUED
+
+
+def asked_by(parts: Parts, asker: Actor) -> Dsar:
+    case = submit(parts, actor=asker).dsar
+    return put_scope(parts, identity(case.id))
+
+
+def made_by(maker: Actor, tx: Transaction, parts: Parts) -> Actor:
+    key, _ = actors.create(
+        maker,
+        tx,
+        parts=parts,
+        name="one",
+        kind=ActorKind.PERSONAL,
+        scopes=list(Scope),
+        expires_at=None,
+    )
+    return Actor(key.id, key.kind, key.scopes)
 
 
 def test_a_service_key_approves_only_where_the_rules_say_so_and_never_its_own(
