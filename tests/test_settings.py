@@ -10,7 +10,8 @@ import pytest
 
 from app.domain.errors import SettingsError
 from app.settings import Settings, duration, read_settings
-from app.wiring import data_map_of, settings_of
+from app.wiring import settings_of
+from app.wiring.lakes import data_map_of
 
 
 def test_a_role_without_a_key_of_its_own_uses_the_plain_pair() -> None:

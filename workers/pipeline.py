@@ -60,7 +60,7 @@ class Pipeline:
 def pipeline_of(settings: Settings, ring: Ring, draining: Draining) -> Pipeline:
     """The service's own. The lake is imported here, in the process that will use it."""
     from app.services.runs import advance
-    from app.wiring import worker_parts
+    from app.wiring.lakes import worker_parts
 
     parts = worker_parts(settings, ring=ring)
     worker = Worker(worker_name(), parts, acts(), advance, draining)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 
 import typer
 from rich.console import Console
 
-from app.cli import cases, demo, erase, keys, lake, report, secrets, service
 from app.client import AnswerError
 from app.domain.errors import (
     AccessDeniedError,
@@ -39,27 +39,49 @@ EXIT_CODES: tuple[tuple[type[ClearlakeError], int], ...] = (
 """The first class that fits decides."""
 INTERRUPTED = 130
 
-app = typer.Typer(
-    name="clearlake",
-    help="Takes a person out of an event lake, and proves it.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
-app.command("demo")(demo.demo)
-app.command("erase")(erase.erase)
-app.command("check")(erase.check)
-app.command("up")(service.up)
-app.command("api")(service.api)
-app.command("worker")(service.worker)
-app.command("beat")(service.beat)
-app.command("migrate")(service.migrate)
-app.command("secrets")(secrets.secrets)
-app.add_typer(cases.dsars, name="dsar")
-app.add_typer(cases.runs, name="run")
-app.add_typer(keys.app, name="keys")
-app.add_typer(lake.app, name="lake")
-app.add_typer(report.app, name="report")
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "demo": ("demo", "demo"),
+    "up": ("up", "up"),
+    "api": ("service", "api"),
+    "worker": ("service", "worker"),
+    "beat": ("service", "beat"),
+    "migrate": ("service", "migrate"),
+    "secrets": ("secrets", "secrets"),
+    "keys": ("keys", "app"),
+    "dsar": ("cases", "dsars"),
+    "run": ("cases", "runs"),
+    "erase": ("erase", "erase"),
+    "check": ("erase", "check"),
+    "lake": ("lake", "app"),
+    "report": ("report", "app"),
+}
+"""Command -> where it is in this package: a function, or a group of commands."""
+
+
+def application(wanted: str | None) -> typer.Typer:
+    """The command with all its subcommands, or with the wanted one alone: importing what the
+    others stand on takes seconds.
+    """
+    made = typer.Typer(
+        name="clearlake",
+        help="Takes a person out of an event lake, and proves it.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+    )
+    made.callback()(_group)
+    chosen = {n: where for n, where in COMMANDS.items() if n == wanted} or COMMANDS
+    for name, (module, attribute) in chosen.items():
+        found = getattr(import_module(f"app.cli.{module}"), attribute)
+        if isinstance(found, typer.Typer):
+            made.add_typer(found, name=name)
+        else:
+            made.command(name)(found)
+    return made
+
+
+def _group() -> None:
+    """Takes a person out of an event lake, and proves it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -69,8 +91,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Carry out one command line and return its exit code."""
+    typed = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        code = app(args=arguments, standalone_mode=False)
+        code = application(typed[0] if typed else None)(args=typed, standalone_mode=False)
     except typer.Exit as stop:
         return stop.exit_code
     except (typer.Abort, KeyboardInterrupt):
@@ -82,9 +105,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         _say(f"{err} [{err.code}]")
         return next(code for kind, code in EXIT_CODES if isinstance(err, kind))
     except typer.TyperException as err:
-        _say(
-            _without_values(err.format_message(), sys.argv[1:] if arguments is None else arguments)
-        )
+        _say(_without_values(err.format_message(), typed))
         return 2
     if code == INTERRUPTED:  # what typer makes of Ctrl-C
         return _interrupted()

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from app.stages.search import Say
+from app.domain.progress import Say
 
 ERR = Console(stderr=True, highlight=False)
 OUT = Console(highlight=False)

@@ -27,6 +27,7 @@ from app.domain.reports import Outcome
 from app.offline.journal import StateFolder
 from app.offline.run import Ended, Ending, OfflineRun, Request
 from app.stages.search import search_lake
+from app.wiring import lakes
 
 Values = list[str] | None
 MapOption = Annotated[Path, typer.Option("--map", help="The data map, lake.yaml.")]
@@ -115,13 +116,13 @@ def _run(
 ) -> Iterator[OfflineRun]:
     """The run of this command, its lake, state folder and progress open."""
     settings = wiring.settings_of()
-    data_map = wiring.data_map_of(lake_map)
+    data_map = lakes.data_map_of(lake_map)
     if unparsable is not None:
         data_map = replace(data_map, unparsable=unparsable.value)
     with ExitStack() as closing:
         folder = StateFolder(state)
         closing.callback(folder.close)
-        doors = closing.enter_context(wiring.lake_doors(settings, data_map))
+        doors = closing.enter_context(lakes.lake_doors(settings, data_map))
         say = closing.enter_context(progress())
         run = OfflineRun(
             request,
@@ -284,8 +285,8 @@ def check(
     settings = wiring.settings_of()
     if report is not None and settings.key_folder is None:
         raise UsageError("--report: set CLEARLAKE_KEYS_URI to the folder of the signing key.")
-    data_map = wiring.data_map_of(lake_map)
-    with wiring.lake_doors(settings, data_map) as doors, progress() as say:
+    data_map = lakes.data_map_of(lake_map)
+    with lakes.lake_doors(settings, data_map) as doors, progress() as say:
         found = search_lake(subjects, data_map=data_map, doors=doors, say=say)
     left = [f for f in found.findings if f.what is not What.NOTE]
     document = {

@@ -14,6 +14,7 @@ from app.domain.errors import UsageError
 from app.lake.datamap import map_text
 from app.lake.make import Codec, make_lake
 from app.lake.stitch import stitch as stitch_table
+from app.wiring import lakes
 
 app = typer.Typer(help="Make a lake, and stitch its identities.", no_args_is_help=True)
 RETENTION = timedelta(days=30)
@@ -40,9 +41,9 @@ def make(
     """
     settings = wiring.settings_of()
     root = root if root.endswith("/") else root + "/"
-    catalog = wiring.made_catalog(settings, root)
+    catalog = lakes.made_catalog(settings, root)
     now = datetime.now(UTC)
-    with wiring.loader_of(settings, root) as loader, progress() as say:
+    with lakes.loader_of(settings, root) as loader, progress() as say:
         loader.ensure_bucket(root, object_lock=root.startswith("s3://"))
         made = make_lake(
             events=events,
@@ -52,7 +53,7 @@ def make(
             codec=codec,
             root=root,
             loader=loader,
-            engine=wiring.engine_of(settings, catalog, endpoint=None, role=None),
+            engine=lakes.engine_of(settings, catalog, endpoint=None, role=None),
             start=_first_day(start, today=now.date(), days=days),
             retain_until=now + RETENTION,
             progress=say,
@@ -81,8 +82,8 @@ def stitch(
 ) -> None:
     """Build dim_identity anew from every identity.link event."""
     settings = wiring.settings_of()
-    data_map = wiring.data_map_of(lake_map)
-    engine = wiring.table_engine(settings, data_map, role=None)
+    data_map = lakes.data_map_of(lake_map)
+    engine = lakes.table_engine(settings, data_map, role=None)
     identity = next((d for d in data_map.tables if d.is_identity), None)
     if engine is None or identity is None or identity.table is None or data_map.links is None:
         raise UsageError(f"{lake_map}: the map names no identity table and links to build it from.")

@@ -17,10 +17,10 @@ from typing import Any
 from app.demo.people import chosen
 from app.demo.walk import Walked, walk
 from app.domain.errors import UsageError
+from app.domain.progress import Say
 from app.lake.make import LakeMade
 from app.servers import remove_state
 from app.settings import PREFIX
-from app.stages.search import Say
 from app.up import ROOT, Made, Service, Size, complete
 from app.up.crew import Tell
 

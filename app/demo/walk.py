@@ -23,7 +23,7 @@ from app.demo.people import Person
 from app.domain.dsars import CLOSED, State
 from app.domain.errors import StageError
 from app.domain.identifiers import Kind
-from app.stages.search import Say
+from app.domain.progress import Say
 
 PUBLIC_KEY = "clearlake-public.pem"
 _POLL_SECONDS = 0.2

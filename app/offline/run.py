@@ -29,6 +29,7 @@ from app.domain.failpoints import failpoint
 from app.domain.findings import Finding
 from app.domain.identifiers import Identity, Subject, Targets
 from app.domain.plans import Plan
+from app.domain.progress import Say
 from app.domain.runs import UNDOABLE, Stage
 from app.lake.ports import Doors
 from app.offline.evidence import Written, write_reports
@@ -38,7 +39,6 @@ from app.stages.acts import Acts
 from app.stages.evidence import build_reports
 from app.stages.planning import make_plan
 from app.stages.resolving import resolve_checked
-from app.stages.search import Say
 
 _ENTRY = {
     Stage.RESOLVED: "plan",

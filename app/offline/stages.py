@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from app.domain.datasets import Dataset
+from app.domain.progress import Say
 from app.domain.receipts import ObjectWork, WorkState
 from app.stages.acts import ROUNDS, Acts
 from app.stages.grouping import groups
-from app.stages.search import Say
 
 Group = tuple[ObjectWork, ...]
 

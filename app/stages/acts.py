@@ -16,6 +16,7 @@ from app.domain.datasets import DataMap, Dataset
 from app.domain.failpoints import failpoint
 from app.domain.findings import Finding, What
 from app.domain.identifiers import Targets
+from app.domain.progress import Say
 from app.domain.receipts import Counts, ObjectWork, TableWork, WorkState
 from app.lake.bronze import ROUNDS, erase_objects, plan_objects, unfinished
 from app.lake.ports import Doors, TableEngine
@@ -29,7 +30,7 @@ from app.lake.undo_tables import undo_table
 from app.lake.verify import check_files, check_objects
 from app.stages.checked import CheckFindings, named
 from app.stages.ports import Journal
-from app.stages.search import Say, look_at_dataset, look_beside
+from app.stages.search import look_at_dataset, look_beside
 
 __all__ = ["ROUNDS", "Acts"]
 
@@ -238,8 +239,11 @@ class Acts:
         """Destroy what checked works supersede; what a lock, a hold or a missing right forbade
         before is tried again.
         """
+        # Only a purge defers. What is held or parked and has no replacement never came so far.
         due = [
-            w.to(WorkState.CHECKED) if w.state in _OPEN and w.new_version is not None else w
+            w.to(WorkState.CHECKED)
+            if w.state is WorkState.DEFERRED or (w.state in _OPEN and w.new_version is not None)
+            else w
             for w in works
         ]
         purge_objects(

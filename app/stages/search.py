@@ -13,14 +13,13 @@ from app.domain.datasets import DataMap, Dataset
 from app.domain.failpoints import failpoint
 from app.domain.findings import Finding, Seen
 from app.domain.identifiers import Subject, Targets
+from app.domain.progress import Say
 from app.domain.receipts import TableWork
 from app.lake.ports import Doors
 from app.lake.verify import Verified, find_person, verify_beside, verify_dataset
 from app.stages.ports import Journal
 from app.stages.resolving import resolve_checked
 
-Say = Callable[[str, str, int, int], None]
-"""Stage, dataset, done, of how many."""
 _BESIDE = "seeing:*"
 """No dataset is called so."""
 

@@ -12,13 +12,14 @@ from pathlib import Path
 
 from app import wiring
 from app.domain.datasets import DataMap
+from app.domain.progress import Say
 from app.lake.datamap import map_text
 from app.lake.make import Codec, LakeMade, make_lake
-from app.lake.ports import TableEngine
+from app.lake.pyiceberg_engine import PyIcebergEngine
 from app.lake.stitch import stitch
 from app.servers import Servers
 from app.settings import Settings
-from app.stages.search import Say
+from app.wiring import lakes
 
 ROOT = "s3://analytics/"
 RETENTION = timedelta(days=30)
@@ -41,7 +42,7 @@ class Made:
 
     lake: LakeMade
     data_map: DataMap
-    engine: TableEngine
+    engine: PyIcebergEngine
 
 
 def lake_settings(servers: Servers, *, catalog_uri: str) -> dict[str, str]:
@@ -68,14 +69,14 @@ def make_lake_of(
     environment: Mapping[str, str], map_path: Path, *, servers: Servers, size: Size, say: Say
 ) -> Made:
     """Make the bucket, the objects and the tables, and stitch the identities."""
-    data_map = wiring.data_map_of(map_path, environment)
+    data_map = lakes.data_map_of(map_path, environment)
     assert data_map.catalog is not None
     as_role = {role: _settings_as(role, environment, servers) for role in ("admin", "writer")}
-    with wiring.loader_of(as_role["admin"], ROOT) as owner:
+    with lakes.loader_of(as_role["admin"], ROOT) as owner:
         owner.ensure_bucket(ROOT, object_lock=True)
-    engine = wiring.engine_of(as_role["writer"], data_map.catalog, endpoint=None, role=None)
+    engine = lakes.engine_of(as_role["writer"], data_map.catalog, endpoint=None, role=None)
     now = datetime.now(UTC)
-    with wiring.loader_of(as_role["writer"], ROOT) as loader:
+    with lakes.loader_of(as_role["writer"], ROOT) as loader:
         made = make_lake(
             events=size.events,
             users=size.users,

@@ -18,10 +18,10 @@ from shlex import quote
 from app import wiring
 from app.domain.errors import ServerStartError, SettingsError
 from app.domain.failpoints import failpoint
+from app.domain.progress import Say
 from app.servers import Servers, remove_state
 from app.servers.state import State, write_private
 from app.settings import PREFIX, Settings
-from app.stages.search import Say
 from app.store.migrate import login_url, open_catalog
 from app.up.crew import LONGEST_PAUSE, LOOK_SECONDS, Tell
 from app.up.lake import Made, Size, lake_settings, make_lake_of, write_map

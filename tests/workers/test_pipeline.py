@@ -18,7 +18,8 @@ from app.services.schedule import put_step
 from app.services.stitching import tables_of
 from app.settings import read_settings
 from app.store import leases
-from app.wiring import data_map_of, no_bell, worker_parts
+from app.wiring import no_bell
+from app.wiring.lakes import data_map_of, worker_parts
 from tests.places import Place
 from tests.workers.worlds import World
 from workers import pipeline

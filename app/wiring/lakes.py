@@ -1,19 +1,21 @@
-"""Settings -> parts: the only place where parts are built and settings are read."""
+"""Settings -> the lake: its map, its doors by role, and the parts of those who open them.
+
+Kept apart from the rest of the wiring because PyArrow and PyIceberg take a second to import.
+"""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextlib import closing as closing_at_end
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from redis import Redis
 
-from app.audit.keys import KeyStore
 from app.domain.datasets import Catalog, DataMap
 from app.domain.errors import SettingsError
 from app.lake.datamap import read_map
@@ -22,17 +24,11 @@ from app.lake.ports import Doors, Loader, TableEngine
 from app.lake.pyiceberg_engine import PyIcebergEngine
 from app.lake.s3 import S3Loader, S3Purger, S3Store
 from app.lake.table_names import normalise
-from app.services.parts import Lake, Parts, Rules
+from app.services.parts import Lake, Parts
 from app.services.readiness import Check, Health
-from app.settings import PREFIX, Settings, read_settings, with_files
-from app.store.transaction import Database, Ring
-
-
-def settings_of(environment: Mapping[str, str] | None = None) -> Settings:
-    """The settings; what does harm, or must not be in production, is refused."""
-    settings = read_settings(environment)
-    settings.refuse_dangers()
-    return settings
+from app.settings import Settings, with_files
+from app.store.transaction import Ring
+from app.wiring import require, service_parts
 
 
 def data_map_of(path: Path, environment: Mapping[str, str] | None = None) -> DataMap:
@@ -143,58 +139,6 @@ def made_catalog(settings: Settings, root: str) -> Catalog:
 # --- the service ------------------------------------------------------------------------------
 
 
-def rules_of(settings: Settings) -> Rules:
-    """The settings that decide what happens when."""
-    names = {f.name for f in fields(Rules)} & set(Settings.model_fields)
-    return Rules(
-        **{name: getattr(settings, name) for name in names},
-        service_keys_may_approve=settings.env == "demo",
-    )
-
-
-def bell_of(settings: Settings) -> Ring:
-    """The bell of the broker; without one, workers look into the database by themselves."""
-    if settings.broker_url is None:
-        return no_bell
-    from app.queue import CeleryBell  # only here: most commands need no broker
-
-    return CeleryBell(settings.broker_url.get_secret_value())
-
-
-def no_bell(_: Sequence[str]) -> bool:
-    """For a process that has no broker at hand: the reconciler rings for what it wrote."""
-    return False
-
-
-_EXPECTED = {
-    "database_url": "postgresql+psycopg://user:password@host/database",
-    "owner_database_url": "postgresql+psycopg://user:password@host/database",
-    "broker_url": "redis://:password@host:6379/0",
-    "catalog_uri": "the URL of the lake's SQL catalog",
-    "keys_uri": "file:///folder",
-    "lake_map": "the path of lake.yaml",
-}
-
-
-def require(settings: Settings, *names: str) -> None:
-    """SettingsError for the first of these that is missing."""
-    for name in names:
-        if getattr(settings, name) is None:
-            raise SettingsError(f"{PREFIX}{name.upper()}: expected {_EXPECTED[name]}.")
-
-
-def service_parts(settings: Settings, *, ring: Ring) -> Parts:
-    """What a process needs that never touches the lake: database, keys, rules."""
-    require(settings, "database_url", "keys_uri")
-    assert settings.database_url is not None
-    assert settings.key_folder is not None
-    return Parts(
-        database=Database(settings.database_url.get_secret_value(), ring=ring),
-        keys=KeyStore.open(settings.key_folder),
-        rules=rules_of(settings),
-    )
-
-
 def worker_parts(settings: Settings, *, ring: Ring) -> Parts:
     """What a worker needs: also the lake."""
     require(settings, "lake_map")
@@ -204,9 +148,6 @@ def worker_parts(settings: Settings, *, ring: Ring) -> Parts:
     spool = settings.spool or Path(tempfile.gettempdir()) / f"clearlake-spool-{os.getuid()}"
     spool.mkdir(mode=0o700, parents=True, exist_ok=True)
     return replace(parts, lake=Lake(data_map, lambda: lake_doors(settings, data_map), spool))
-
-
-# --- whether the parts answer -----------------------------------------------------------------
 
 
 def health_of(settings: Settings) -> Health:
