@@ -17,8 +17,10 @@ import pyarrow.compute as pc
 from app.domain.datasets import Dataset, Roles, Where
 from app.domain.identifiers import Identifier
 from app.domain.policies import matches
+from app.lake.bronze_lines import BOM
 from app.lake.codecs import ContentError, blocks, decoded
-from app.lake.jsontext import JsonTextError, leaves, may_hold
+from app.lake.jsontext import JsonTextError, may_hold
+from app.lake.jsonvalues import texts_by_path
 from app.lake.ports import ObjectStore, TableEngine, Version
 from app.lake.tokens import TokenFilter, Words
 
@@ -47,13 +49,9 @@ def bronze_rows(
         if not may_hold(line, words):
             continue
         try:
-            found = leaves(line)
+            at = texts_by_path(line.removeprefix(BOM))
         except JsonTextError:
             continue  # the eraser parks such a line; it cannot say who used what
-        at: dict[str, list[str]] = {}
-        for leaf in found:
-            if leaf.text is not None and not leaf.is_key:
-                at.setdefault(leaf.path, []).append(leaf.text)
         yield _row(dataset.roles, _lookup(at), links=links)
 
 
@@ -182,11 +180,7 @@ def _texts(value: object) -> Iterable[str]:
 
 def _json_lookup(text: str) -> ValuesAt:
     try:
-        found = leaves(text.encode("utf-8", "surrogatepass"))
+        at = texts_by_path(text.encode("utf-8", "surrogatepass"))
     except JsonTextError:
         return lambda _: ()
-    at: dict[str, list[str]] = {}
-    for leaf in found:
-        if leaf.text is not None and not leaf.is_key:
-            at.setdefault(leaf.path, []).append(leaf.text)
     return _lookup(at)

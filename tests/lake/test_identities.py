@@ -63,13 +63,18 @@ def link(user: str, anon: str, device: str | None = None, envelope: str | None =
 
 
 def lake(
-    place: Place, *, bronze: Sequence[Row], silver: Sequence[Row], dims: Sequence[Any]
+    place: Place,
+    *,
+    bronze: Sequence[Row],
+    silver: Sequence[Row],
+    dims: Sequence[Any],
+    mark: str = "",
 ) -> DataMap:
     lines = [
         json.dumps({"name": n, "user": {"user_id": u, "anon_id": a}, "session_id": s, "payload": p})
         for n, u, a, s, p in bronze
     ]
-    place.loader.load(f"{place.root}raw/1.ndjson", "\n".join(lines).encode())
+    place.loader.load(f"{place.root}raw/1.ndjson", (mark + "\n".join(lines)).encode())
     rows = [(n, u, a, s, json.dumps(p)) for n, u, a, s, p in silver]
     for name, schema, found in (
         ("lake.events", EVENTS, rows),
@@ -124,6 +129,12 @@ def test_a_link_with_an_empty_envelope_belongs_to_the_user_of_its_payload(place:
     data_map = lake(place, bronze=[link(BERT, TABLET)], silver=[link(ANNA, COOKIE)], dims=[])
     assert resolved(place, data_map, user(ANNA)).values(Kind.ANON_ID) == {COOKIE}
     assert resolved(place, data_map, user(BERT)).values(Kind.ANON_ID) == {TABLET}
+
+
+def test_a_byte_order_mark_hides_no_link(place: Place) -> None:
+    links = [link(ANNA, LATE), link(ANNA, OLD)]
+    data_map = lake(place, bronze=links, silver=[], dims=[], mark="\ufeff")
+    assert resolved(place, data_map, user(ANNA)).values(Kind.ANON_ID) == {LATE, OLD}
 
 
 def test_a_shared_tablet_never_pulls_in_its_other_users(place: Place) -> None:
