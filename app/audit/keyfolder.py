@@ -18,13 +18,18 @@ from app.domain.failpoints import failpoint
 
 KEY_BYTES = 32
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
+_NUMBERED = re.compile(r"[a-z]+-[0-9]+")
 _MAX_NAME = 120
+_DATA, _SHREDDING = "data", "shredding"
 
 
 @dataclass(frozen=True, slots=True)
 class KeyFolder:
     """A folder (0700) with a file (0600) `NAME.key` for each key and an empty `NAME.shredded` for
     each destroyed one. Many processes may use it at once.
+
+    Keys `KIND-N` lie in the folder itself, all others in `data`, where there may be a million: no
+    one lists that. `shredding` names the few that are being destroyed.
     """
 
     folder: Path
@@ -38,9 +43,14 @@ class KeyFolder:
         with naming_os_errors(folder):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             _require_private(folder, os.stat(folder), right="700")
+            for part in (_DATA, _SHREDDING):
+                (folder / part).mkdir(mode=0o700, exist_ok=True)
+            # Whoever made them: a key may only be used once the way to it survives a power cut.
+            sync_folder(folder)
+            left = os.listdir(folder / _SHREDDING)
         opened = cls(folder)
-        for name in opened._names(".shredded"):
-            opened._destroy(name)
+        for name in sorted(n for n in left if _NAME.fullmatch(n)):
+            opened._finish(name)
         return opened
 
     def ensure(self, name: str) -> None:
@@ -62,7 +72,7 @@ class KeyFolder:
             finally:
                 new.unlink()
             failpoint("keys.after_link")
-            sync_folder(self.folder)
+            sync_folder(path.parent)
         if self._is_shredded(name):
             # Shredded between our look and our link: shredding wins.
             self._destroy(name)
@@ -87,26 +97,35 @@ class KeyFolder:
         return key
 
     def shred(self, name: str) -> None:
-        """Destroy a key for good: from the first step on nobody reads it. Twice is a success.
+        """Destroy a key for good. Twice is a success.
 
-        1. Mark it shredded. 2. Overwrite its bytes, sync. 3. Remove the file, sync the folder.
+        1. Write down what is to be done: from here on the next opening finishes it. 2. Mark the key
+        shredded: from here on nobody reads it. 3. Overwrite its bytes, sync. 4. Remove the file,
+        sync its folder. 5. Strike out what is done.
         """
-        marker = self._marker(name)
-        with naming_os_errors(self.folder):
-            os.close(os.open(marker, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            sync_folder(self.folder)
-        failpoint("keys.shred_marked")
-        self._destroy(name)
+        _touch(self._to_do(name))
+        failpoint("keys.shred_begun")
+        self._finish(name)
 
     def numbers(self, kind: str, *, shredded: bool) -> list[int]:
         """The numbers N of the keys `KIND-N`, lowest first: those that live, or those destroyed."""
-        names = self._names(".shredded" if shredded else ".key")
+        suffix = ".shredded" if shredded else ".key"
+        with naming_os_errors(self.folder):
+            names = [e.removesuffix(suffix) for e in os.listdir(self.folder) if e.endswith(suffix)]
         found = [n.removeprefix(f"{kind}-") for n in names if n.startswith(f"{kind}-")]
         return sorted(
             int(n)
             for n in found
             if n.isdecimal() and (shredded or not self._is_shredded(f"{kind}-{n}"))
         )
+
+    def _finish(self, name: str) -> None:
+        """2. to 5., from wherever it was left."""
+        _touch(self._marker(name))
+        failpoint("keys.shred_marked")
+        self._destroy(name)
+        with naming_os_errors(self.folder):
+            self._to_do(name).unlink(missing_ok=True)
 
     def _destroy(self, name: str) -> None:
         path = self._path(name)
@@ -118,20 +137,18 @@ class KeyFolder:
             except FileNotFoundError:
                 return
             failpoint("keys.shred_removed")
-            sync_folder(self.folder)
-
-    def _names(self, suffix: str) -> list[str]:
-        with naming_os_errors(self.folder):
-            entries = os.listdir(self.folder)
-        names = [e.removesuffix(suffix) for e in entries if e.endswith(suffix)]
-        return sorted(n for n in names if _NAME.fullmatch(n))
+            sync_folder(path.parent)
 
     def _path(self, name: str) -> Path:
         if not _NAME.fullmatch(name) or len(name) > _MAX_NAME:
             raise UsageError(
                 f"A key's name has 1 to {_MAX_NAME} letters, digits, '-' and '_', with single dots."
             )
-        return self.folder / f"{name}.key"
+        home = self.folder if _NUMBERED.fullmatch(name) else self.folder / _DATA
+        return home / f"{name}.key"
+
+    def _to_do(self, name: str) -> Path:
+        return self.folder / _SHREDDING / self._path(name).stem
 
     def _marker(self, name: str) -> Path:
         return self._path(name).with_name(f"{name}.shredded")
@@ -142,6 +159,13 @@ class KeyFolder:
     def _require_not_shredded(self, name: str) -> None:
         if self._is_shredded(name):
             raise KeyMissingError(f"Key {name} was shredded.")
+
+
+def _touch(path: Path) -> None:
+    """An empty file that survives a power cut."""
+    with naming_os_errors(path.parent):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        sync_folder(path.parent)
 
 
 def _overwrite(path: Path) -> None:

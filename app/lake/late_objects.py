@@ -14,11 +14,11 @@ from app.domain.datasets import Dataset
 from app.domain.errors import AccessDeniedError, ObjectMissingError, StoppedError
 from app.domain.identifiers import Identifier
 from app.domain.policies import is_kept
+from app.lake.bronze_lines import BOM
 from app.lake.codecs import ContentError, blocks, decoded
 from app.lake.late_lines import JsonLook, LateRow, Tally, Wanted, identifiers_at, latest
 from app.lake.ports import ObjectInfo, ObjectStore, ObjectStream, Version
 
-_BOM = b"\xef\xbb\xbf"
 _RUN, _BASE = "clearlake-run", "clearlake-base"
 
 
@@ -113,7 +113,7 @@ class _Looking:
             yield from self.look.suspects(data, start, end)
 
     def _found(self, line: bytes) -> Iterator[tuple[Identifier, datetime | None]]:
-        text = line.strip().removeprefix(_BOM)
+        text = line.strip().removeprefix(BOM)
         values_at = self.look.values(text)
         if values_at is None:
             # The eraser leaves such a line to a person, if anybody stands on it: so must we say it.

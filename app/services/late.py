@@ -21,9 +21,11 @@ from app.domain.steps import Step, StepEnd, StepState
 from app.lake.late import LateRow, Tally, known_files, late_rows
 from app.lake.ports import Doors
 from app.services import endings, entries, runs
+from app.services.active_again import NEVER, active_values, say
 from app.services.ledger import Lease
 from app.services.parts import Lake, Parts, Transaction
 from app.services.suppression import ALL
+from app.store import runs as run_rows
 from app.store import suppression as store
 from app.store.suppression import Suppressed
 
@@ -54,8 +56,14 @@ class _Found:
 
     hits: dict[str, set[Identifier]] = field(default_factory=lambda: defaultdict(set), repr=False)
     """Case -> its values that came late."""
+    fences: dict[Identifier, datetime] = field(default_factory=dict, repr=False)
+    """Value that came late -> the last fence of the cases it came late for."""
+    again: dict[str, set[Identifier]] = field(default_factory=lambda: defaultdict(set), repr=False)
+    """Case -> its values that came late, and are active again."""
     left: set[str] = field(default_factory=set)
     """Cases that a run is at work on: what they have in the lake is that run's."""
+    is_in_the_way: bool = False
+    """A run had the lake when it was to be told who is active again."""
     seen_to: dict[str, str] = field(default_factory=dict)
     places: int = 0
     unreadable: int = 0
@@ -65,6 +73,26 @@ class _Found:
         """How many values came late, each counted once for each case."""
         return sum(map(len, self.hits.values()))
 
+    @property
+    def cases(self) -> frozenset[str]:
+        """Whose values came late."""
+        return frozenset({*self.hits, *self.again})
+
+    def hit(self, case: Suppressed, value: Identifier) -> None:
+        """A value that came late. Where one case erases all of it, its others are no new fact."""
+        self.hits[case.dsar_id].add(value)
+        fence = NEVER if case.scope == ALL else case.fence
+        self.fences[value] = max(fence, self.fences.get(value, fence))
+
+    def leave(self, values: frozenset[Identifier]) -> None:
+        """These are active again: they are said, not erased."""
+        for dsar_id, of_case in list(self.hits.items()):
+            if of_case & values:
+                self.again[dsar_id] = of_case & values
+                of_case -= values
+            if not of_case:
+                del self.hits[dsar_id]
+
 
 def sweep(step: Step, lease: Lease, parts: Parts) -> StepEnd:
     """The act of SWEEP.
@@ -73,10 +101,12 @@ def sweep(step: Step, lease: Lease, parts: Parts) -> StepEnd:
     2. With no transaction open, read what is newer than the marks. A hit: an identifier whose
        digest is suppressed, on a row that is not later than the fence of a `before`; a row that
        tells no time is one too, unless its dataset is built from others that do.
-    3. Record in one transaction. Hits begin a follow-up run of those values; the marks move on,
-       never past what a run at work has seen; cases that were to settle until this sweep began,
-       and were not hit, are completed. Where the lake is busy, or something could not be read,
-       nothing moves, and the sweep comes again.
+    3. Look once more, at everything, for the values that were hit: those that are active again
+       since their fence are not erased by a follow-up run, which would take their later rows too.
+    4. Record in one transaction. Hits begin a follow-up run of those values, or are said where they
+       are active again; the marks move on, never past what a run at work has seen; cases that were
+       to settle until this sweep began, and were not hit, are completed. Where the lake is busy, or
+       something could not be read, nothing moves, and the sweep comes again.
     """
     assert parts.lake is not None
     known = _load(parts)
@@ -87,6 +117,7 @@ def sweep(step: Step, lease: Lease, parts: Parts) -> StepEnd:
             judge = _Judge(parts, doors, known.digests)
             for dataset in parts.lake.data_map.datasets:
                 _look(dataset, doors, judge, known=known, found=found, parts=parts, lease=lease)
+            _tell_apart(doors, known=known, found=found, parts=parts, lease=lease)
     failpoint("late.before_record")
     with parts.database.transaction() as tx:
         lease.guard(tx)
@@ -139,11 +170,30 @@ def _look(
             if case.at_work:
                 found.left.add(case.dsar_id)
             else:
-                found.hits[case.dsar_id].add(row.identifier)
+                found.hit(case, row.identifier)
     found.places += tally.places
     found.unreadable += tally.unreadable
     if tally.seen_to is not None:
         found.seen_to[dataset.name] = tally.seen_to
+
+
+def _tell_apart(doors: Doors, *, known: _Known, found: _Found, parts: Parts, lease: Lease) -> None:
+    """3. Not while a run has the lake: nothing can be recorded then, and all of it is read."""
+    if not found.hits:
+        return
+    failpoint("late.before_telling_apart")
+    with parts.database.transaction() as tx:
+        found.is_in_the_way = run_rows.at_work(tx) is not None
+    if not found.is_in_the_way:
+        found.leave(
+            active_values(
+                found.fences,
+                parts=parts,
+                doors=doors,
+                ours=known.ours.__contains__,
+                stop=lease.stop,
+            )
+        )
 
 
 class _Judge:
@@ -166,7 +216,7 @@ class _Judge:
         with the row, or has yet to see it.
         """
         for case in self._suppressed(row.identifier):
-            if not _is_late(row, case, dataset):
+            if case.is_active_again or not _is_late(row, case, dataset):
                 continue
             is_open = case.state in _WAITING and not self._was_there(row, case, dataset)
             if case.at_work or case.state in _DONE or is_open:
@@ -208,20 +258,24 @@ def _is_late(row: LateRow, case: Suppressed, dataset: Dataset) -> bool:
     return dataset.event_time is not None or not is_built
 
 
-# --- 3. record -----------------------------------------------------------------------------------
+# --- 4. record -----------------------------------------------------------------------------------
 
 
 def _record(tx: Transaction, parts: Parts, step: Step, *, known: _Known, found: _Found) -> StepEnd:
     assert parts.lake is not None
+    if found.cases:
+        # Before the cases: whoever undoes a run has this, and then waits for its cases.
+        run_rows.one_at_a_time(tx)
     if not _stands(tx, found):
         return _again(tx, parts, step, found, why="a_case_moved_on")
     marks = _marks(tx, parts.lake, known, found)
     run_id = None
-    if found.hits:
+    if found.cases:
+        if found.is_in_the_way or run_rows.at_work(tx) is not None:
+            return _again(tx, parts, step, found, why="lake_busy")
         values = {dsar_id: sorted(found.hits[dsar_id]) for dsar_id in sorted(found.hits)}
         run_id = runs.follow_up(WORKER, tx, parts=parts, found=values)
-        if run_id is None:
-            return _again(tx, parts, step, found, why="lake_busy")
+        say(tx, parts=parts, again=found.again)
     failpoint("late.before_marks")
     if found.unreadable:
         log.warning("sweep.unreadable", step_id=step.id, count=found.unreadable)
@@ -235,10 +289,10 @@ def _record(tx: Transaction, parts: Parts, step: Step, *, known: _Known, found: 
 
 def _stands(tx: Transaction, found: _Found) -> bool:
     """Whether the cases still stand where the sweep saw them: each in its run, or out of any."""
-    states = store.lock_cases(tx, {*found.hits, *found.left})
+    states = store.lock_cases(tx, found.cases | found.left)
     at_work = store.cases_at_work(tx, states)
-    free = {d for d in found.hits if states[d] in _DONE | _WAITING and d not in at_work}
-    return found.left <= at_work and free == found.hits.keys()
+    free = {d for d in found.cases if states[d] in _DONE | _WAITING and d not in at_work}
+    return found.left <= at_work and free == found.cases
 
 
 def _again(tx: Transaction, parts: Parts, step: Step, found: _Found, *, why: str) -> StepEnd:
@@ -255,6 +309,7 @@ def _counts(found: _Found, *, settled: int) -> dict[str, int]:
         "unreadable": found.unreadable,
         "cases": len(found.hits),
         "values": found.values,
+        "active_again": sum(map(len, found.again.values())),
         "settled": settled,
     }
 

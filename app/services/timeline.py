@@ -70,6 +70,8 @@ SENTENCES: Mapping[str, str] = MappingProxyType(
         "dsar.stuck": "It could not be finished: {reason}.",
         "dsar.retaken": "The run goes on.",
         "dsar.followed_up": "Late data of the person was found; another run erases it.",
+        "dsar.late_data_left": "Late data came of values that are active again ({values}): it "
+        "stays, and so does what comes late of them from now on. A new case erases all of it.",
         "dsar.completed": "The case is completed ({outcome}).",
         "dsar.due_soon": "Days left until the case is due: {days_left}.",
         "dsar.shredded": "The identifiers of the case were destroyed with their key.",

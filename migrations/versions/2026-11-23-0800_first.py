@@ -355,6 +355,7 @@ def upgrade() -> None:
         sa.Column("fence", TIME, nullable=False),
         sa.Column("ground", sa.Text(), nullable=False),
         sa.Column("until", TIME, nullable=False),
+        sa.Column("active_again_at", TIME, nullable=True),
         sa.Column("created_at", TIME, server_default=NOW, nullable=False),
         sa.CheckConstraint("scope in ('all', 'before')", name=op.f("ck_suppression_scope")),
         sa.ForeignKeyConstraint(

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
 import stat
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.audit.keyfolder import KEY_BYTES, KeyFolder
+from app.audit.keyfolder import KEY_BYTES
 from app.audit.keys import Commitments, KeyInUseError, KeyStore, SealBrokenError
 from app.audit.signing import signature_holds
 from app.domain.errors import KeyMissingError, SettingsError, UsageError
@@ -52,9 +47,11 @@ def test_folder_and_files_are_private_whatever_the_umask_is(folder: Path) -> Non
     keys.signer()
     keys.create("run_1")
     keys.shred("run_1")
+    keys.create("run_2")
     keys.digester()
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert {stat.S_IMODE(p.stat().st_mode) for p in folder.iterdir()} == {0o600}
+    folders = [folder, *(p for p in folder.rglob("*") if p.is_dir())]
+    assert {stat.S_IMODE(p.stat().st_mode) for p in folders} == {0o700}
+    assert {stat.S_IMODE(p.stat().st_mode) for p in folder.rglob("*") if p.is_file()} == {0o600}
 
 
 @pytest.mark.parametrize("mode", [0o750, 0o705, 0o777, 0o701])
@@ -68,7 +65,7 @@ def test_a_folder_that_others_may_enter_is_refused_with_what_to_do(folder: Path,
 def test_a_key_that_others_may_read_is_refused_with_what_to_do(folder: Path) -> None:
     keys = KeyStore.open(folder)
     keys.create("run_1")
-    (folder / "data-run_1.key").chmod(0o640)
+    (folder / "data" / "data-run_1.key").chmod(0o640)
     with pytest.raises(SettingsError, match="chmod 600"):
         keys.seal("run_1", b"x", aad="row")
 
@@ -85,7 +82,7 @@ def test_a_link_in_place_of_a_key_is_not_followed(folder: Path, tmp_path: Path) 
     keys = KeyStore.open(folder)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.write_bytes(bytes(KEY_BYTES))
-    (folder / "data-run_1.key").symlink_to(elsewhere)
+    (folder / "data" / "data-run_1.key").symlink_to(elsewhere)
     with pytest.raises(SettingsError):
         keys.seal("run_1", b"x", aad="row")
 
@@ -93,7 +90,7 @@ def test_a_link_in_place_of_a_key_is_not_followed(folder: Path, tmp_path: Path) 
 def test_a_damaged_key_is_named_and_never_used(folder: Path) -> None:
     keys = KeyStore.open(folder)
     keys.create("run_1")
-    (folder / "data-run_1.key").write_bytes(b"short")
+    (folder / "data" / "data-run_1.key").write_bytes(b"short")
     with pytest.raises(SettingsError, match="damaged"):
         keys.seal("run_1", b"x", aad="row")
 
@@ -109,7 +106,7 @@ def test_no_secret_is_printed(keys: KeyStore, folder: Path) -> None:
     keys.create("run_1")
     shown = repr(keys) + repr(keys.signer()) + repr(keys.digester())
     shown += repr(keys.sealer("run_1")) + repr(keys.commitments("run_1"))
-    for path in folder.glob("*.key"):
+    for path in folder.rglob("*.key"):
         secret = path.read_bytes()
         assert secret.hex() not in shown
         assert repr(secret)[2:-1] not in shown
@@ -171,127 +168,6 @@ def test_each_purpose_has_its_own_secret_and_keeps_it(keys: KeyStore) -> None:
     found = {keys.secret("run_1", purpose=p) for p in ("tombstones", "seal", "tombstones")}
     assert {len(s) for s in found} == {32}
     assert len(found) == 2
-
-
-# --- shredding -----------------------------------------------------------------------------------
-
-
-def test_a_shredded_key_is_gone_from_its_bytes_and_opens_nothing(
-    keys: KeyStore, folder: Path, tmp_path: Path
-) -> None:
-    keys.create("run_1")
-    sealed = keys.seal("run_1", b"x", aad="row")
-    path = folder / "data-run_1.key"
-    secret = path.read_bytes()
-    # A second link to the same bytes sees whether they were overwritten, not only unlinked.
-    os.link(path, tmp_path / "witness")
-    keys.shred("run_1")
-    keys.shred("run_1")
-    assert (tmp_path / "witness").read_bytes() == bytes(KEY_BYTES) != secret
-    assert not path.exists()
-    assert all(secret not in p.read_bytes() for p in folder.iterdir())
-    for again in (keys, KeyStore.open(folder)):
-        with pytest.raises(KeyMissingError):
-            again.open_sealed("run_1", sealed, aad="row")
-        with pytest.raises(KeyMissingError):
-            again.commitments("run_1")
-        with pytest.raises(KeyMissingError):
-            again.create("run_1")
-
-
-def test_shredding_one_key_leaves_the_others(keys: KeyStore) -> None:
-    keys.create("run_1")
-    keys.create("run_1.s1")
-    sealed = keys.seal("run_1.s1", b"x", aad="row")
-    keys.shred("run_1")
-    assert keys.open_sealed("run_1.s1", sealed, aad="row") == b"x"
-
-
-_SHREDDER = """
-import sys
-from pathlib import Path
-from app.audit.keys import KeyStore
-KeyStore.open(Path(sys.argv[1])).shred("run_1")
-"""
-
-
-@pytest.mark.parametrize("place", ["shred_marked", "shred_overwritten", "shred_removed"])
-def test_a_shredding_killed_half_way_is_finished_by_the_next_opening(
-    keys: KeyStore, folder: Path, place: str
-) -> None:
-    keys.create("run_1")
-    secret = (folder / "data-run_1.key").read_bytes()
-    environment = {**os.environ, "CLEARLAKE_FAILPOINTS": f"keys.{place}=kill"}
-    killed = subprocess.run(
-        [sys.executable, "-c", _SHREDDER, str(folder)], env=environment, check=False
-    )
-    assert killed.returncode == -signal.SIGKILL
-    with pytest.raises(KeyMissingError):
-        keys.seal("run_1", b"x", aad="row")
-    KeyStore.open(folder)
-    assert not (folder / "data-run_1.key").exists()
-    assert all(secret not in p.read_bytes() for p in folder.iterdir())
-
-
-@pytest.mark.parametrize("place", ["before_link", "after_link"])
-def test_a_making_killed_half_way_leaves_a_whole_key_or_none(folder: Path, place: str) -> None:
-    maker = _SHREDDER.replace("shred", "create")
-    environment = {**os.environ, "CLEARLAKE_FAILPOINTS": f"keys.{place}=kill"}
-    killed = subprocess.run(
-        [sys.executable, "-c", maker, str(folder)], env=environment, check=False
-    )
-    assert killed.returncode == -signal.SIGKILL
-    keys = KeyStore.open(folder)
-    keys.create("run_1")
-    assert keys.open_sealed("run_1", keys.seal("run_1", b"x", aad="r"), aad="r") == b"x"
-    keys.shred("run_1")
-    whole = [p for p in folder.iterdir() if place == "after_link" and any(p.read_bytes())]
-    assert whole == []
-
-
-def _make_and_read(folder: str, _number: int) -> bytes:
-    keys = KeyFolder.open(Path(folder))
-    keys.ensure("data-run_1")
-    return keys.read("data-run_1")
-
-
-def test_of_many_makers_at_once_all_have_the_same_key(folder: Path) -> None:
-    with multiprocessing.get_context("spawn").Pool(4) as pool:
-        found = pool.starmap(_make_and_read, [(str(folder), n) for n in range(40)])
-    assert len(set(found)) == 1
-    assert [p.name for p in folder.iterdir()] == ["data-run_1.key"]
-
-
-_READER = """
-import sys
-from pathlib import Path
-from app.audit.keyfolder import KeyFolder
-from app.domain.errors import KeyMissingError
-try:
-    print(KeyFolder(Path(sys.argv[1])).read("data-run_1").hex())
-except KeyMissingError:
-    print("missing")
-"""
-
-
-def test_a_reader_overtaken_by_a_shredder_gets_nothing_and_never_zeros(
-    keys: KeyStore, folder: Path, tmp_path: Path
-) -> None:
-    keys.create("run_1")
-    record = tmp_path / "passed"
-    environment = {
-        **os.environ,
-        "CLEARLAKE_FAILPOINTS": "keys.opened=sleep:1",
-        "CLEARLAKE_FAILPOINTS_RECORD": str(record),
-    }
-    command = [sys.executable, "-c", _READER, str(folder)]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as reader:
-        while not record.exists():
-            assert reader.poll() is None
-            time.sleep(0.01)
-        keys.shred("run_1")
-        said, _ = reader.communicate(timeout=60)
-    assert said.strip() == "missing"
 
 
 # --- signing keys --------------------------------------------------------------------------------

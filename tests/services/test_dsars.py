@@ -152,7 +152,7 @@ def test_a_case_that_names_nobody_or_too_much_is_refused_and_leaves_nothing(
         assert not [v for v in values if v in str(refused.value)]
     assert dumped(database_url).rows["dsar"] == []
     assert rung == []
-    assert list(parts.keys.folder.folder.glob("data-dsar_*")) == []
+    assert list(parts.keys.folder.folder.rglob("data-dsar_*")) == []
 
 
 def test_a_time_of_receipt_may_lie_a_little_ahead_but_never_counts_so(parts: Parts) -> None:

@@ -60,7 +60,8 @@ def test_a_late_event_from_before_the_erasure_begins_a_follow_up_run_of_its_valu
 ) -> None:
     erased.lands(event(USER, ANON, ts=erased.before), event(OTHER, ts=erased.before))
     assert erased.sweep() == {
-        "places": 1, "unreadable": 0, "cases": 1, "values": 2, "settled": 0, "state": "done",
+        "places": 1, "unreadable": 0, "cases": 1, "values": 2, "active_again": 0,
+        "settled": 0, "state": "done",
     }  # fmt: skip
     assert {i.subject: i.identifiers for i in followed(erased)} == {
         erased.case_id: frozenset({U, A})
@@ -112,13 +113,19 @@ def test_objects_that_a_run_of_ours_rewrote_hold_nobody(erased: World) -> None:
 
 
 def test_late_rows_of_a_table_are_found_by_their_time(erased: World) -> None:
-    erased.appended("timed", USER, erased.fence + HOUR)
+    erased.appended("timed", OTHER, erased.fence - HOUR)
     assert erased.sweep()["cases"] == 0
     assert state_of(erased.parts, erased.case_id) is State.COMPLETED
     snapshot = erased.appended("timed", USER, erased.fence - HOUR)
     assert erased.marks["timed"] != str(snapshot)
     assert erased.sweep()["cases"] == 1, "nobody comes back to a completed case either"
     assert erased.marks["timed"] == str(snapshot)
+
+
+def test_later_rows_of_a_table_are_new_facts(erased_file: World) -> None:
+    erased_file.appended("timed", USER, erased_file.fence + HOUR)
+    swept = erased_file.sweep()
+    assert (swept["cases"], swept["active_again"], erased_file.follow_up) == (0, 0, None)
 
 
 def test_a_table_without_times_is_as_late_as_what_it_is_built_from(erased_file: World) -> None:
@@ -260,6 +267,13 @@ def test_what_is_written_down_of_a_sweep_is_numbers(erased_file: World) -> None:
     ((verb, facts),) = entries_of(world.parts, step.id)
     assert verb == "sweep.finished"
     assert msgspec.json.decode(facts) == {
-        "counts": {"places": 1, "unreadable": 0, "cases": 1, "values": 2, "settled": 0},
+        "counts": {
+            "places": 1,
+            "unreadable": 0,
+            "cases": 1,
+            "values": 2,
+            "active_again": 0,
+            "settled": 0,
+        },
         "run_id": world.follow_up,
     }
