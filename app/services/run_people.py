@@ -1,0 +1,173 @@
+"""Who the people of a run are: the act of RESOLVE. Those whose scope is no longer what was approved
+leave the run; the others go on.
+
+Not here: how an identity is found (app.lake.identities), what fits (app.services.scopes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from app.domain.actors import WORKER
+from app.domain.errors import NotFoundError, StoppedError
+from app.domain.failpoints import failpoint
+from app.domain.identifiers import Identity
+from app.domain.steps import Step, StepEnd
+from app.lake.mapcheck import check_map
+from app.lake.ports import Doors
+from app.services import dsars, entries, scopes, suppression
+from app.services.journal import RunSeal
+from app.services.leases import Lease
+from app.services.parts import Lake, Parts, Transaction
+from app.services.previews import sealed_row
+from app.services.run_stages import IDENTITIES, course_facts
+from app.services.scopes import Look
+from app.stages.resolving import lake_fingerprint, resolve_people
+from app.store import dsars as cases
+from app.store import runs
+from app.store.dsars import Dsar, ScopeRow
+
+SKIPPED: Mapping[str, int | str] = {"skipped": 1}
+"""The receipt of a step that an undo has overtaken."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Whose erasure was approved."""
+
+    cases: tuple[Dsar, ...]
+    scopes: Mapping[str, ScopeRow]
+    known: tuple[Identity, ...] | None = field(default=None, repr=False)
+    """The people, where they were written down already: a repeat, a later pass, a follow-up."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Who stays in the run, as approved, and who leaves it, as found now."""
+
+    stays: tuple[Identity, ...] = field(repr=False)
+    leaves: tuple[Identity, ...] = field(default=(), repr=False)
+    look: Look | None = None
+
+
+def resolve(step: Step, lease: Lease, parts: Parts) -> StepEnd:
+    """The act of RESOLVE.
+
+    1. Load the cases of the run with their approved scopes.
+    2. With no transaction open: where nothing in the lake has moved since they were scoped, take
+       what was found then; else look again, once for all of them.
+    3. Record in one transaction: who leaves; who stays, sealed; suppression rows, before any scan.
+    """
+    assert step.run_id is not None
+    assert parts.lake is not None
+    asked = _load(parts, step.run_id)
+    if asked is None:
+        return StepEnd(receipt=SKIPPED)
+    if lease.stop():
+        raise StoppedError("Told to stop before the people were resolved.")
+    with parts.lake.open() as doors:
+        check_map(parts.lake.data_map, store=doors.reader, engine=doors.engine)
+        found = _find(parts, parts.lake, doors, asked)
+    failpoint("runs.resolved")
+    return _record(lease, parts, step.run_id, asked, found)
+
+
+def _load(parts: Parts, run_id: str) -> _Asked | None:
+    with parts.database.transaction() as tx:
+        if runs.get(tx, run_id).undo_requested:
+            return None
+        mine = [cases.get(tx, c.dsar_id) for c in runs.dsars_of(tx, run_id)]
+        found = {case.id: cases.scope_of(tx, case.id) for case in mine}
+        sealed = runs.document(tx, run_id, IDENTITIES)
+    known = None
+    if sealed is not None:
+        seal = RunSeal.of(parts.keys, run_id)
+        known = tuple(seal.opened_document(IDENTITIES, sealed, list[Identity]))
+    return _Asked(tuple(mine), {k: v for k, v in found.items() if v is not None}, known)
+
+
+def _find(parts: Parts, lake: Lake, doors: Doors, asked: _Asked) -> _Found:
+    if asked.known is not None:
+        return _Found(asked.known)
+    unmoved = _unmoved(parts, lake, doors, asked)
+    if unmoved is not None and all(_fits(parts, asked, unmoved)):
+        return _Found(_decided(lake, asked, unmoved))
+    look = scopes.look_at(lake, doors)
+    subjects = [dsars.subject_of(parts, case) for case in asked.cases]
+    people = resolve_people(subjects, data_map=lake.data_map, doors=doors, shared_review=None)
+    fitting = list(_fits(parts, asked, people))
+    stays = [i for i, fits in zip(people, fitting, strict=True) if fits]
+    leaves = [i for i, fits in zip(people, fitting, strict=True) if not fits]
+    return _Found(_decided(lake, asked, stays), tuple(leaves), look)
+
+
+def _unmoved(parts: Parts, lake: Lake, doors: Doors, asked: _Asked) -> list[Identity] | None:
+    """What was found when the cases were scoped, if the lake is still as it was then."""
+    rows = [asked.scopes.get(case.id) for case in asked.cases]
+    fingerprint = lake_fingerprint(lake.data_map, doors)
+    people = []
+    for row in rows:
+        if row is None or row.fingerprint != fingerprint:
+            return None
+        opened = parts.keys.open_sealed(
+            row.dsar_id, row.sealed_identity, aad=sealed_row(row.dsar_id)
+        )
+        people.append(msgspec.json.decode(opened, type=Identity))
+    return people
+
+
+def _fits(parts: Parts, asked: _Asked, people: Iterable[Identity]) -> Iterable[bool]:
+    pairs = zip(people, asked.cases, strict=True)
+    return (scopes.fits(parts, identity, case) for identity, case in pairs)
+
+
+def _decided(lake: Lake, asked: _Asked, people: Iterable[Identity]) -> tuple[Identity, ...]:
+    """With what each approver decided of shared values."""
+    reviews = {case.id: case.shared_review for case in asked.cases}
+    return tuple(
+        scopes.decided(scopes.undecided(i, lake.data_map), reviews[i.subject]) for i in people
+    )
+
+
+def _record(lease: Lease, parts: Parts, run_id: str, asked: _Asked, found: _Found) -> StepEnd:
+    assert parts.lake is not None
+    sealed = RunSeal.of(parts.keys, run_id).document(IDENTITIES, list(found.stays))
+    with parts.database.transaction() as tx:
+        run = runs.locked(tx, run_id)
+        lease.guard(tx)
+        if run.undo_requested:
+            return StepEnd(receipt=SKIPPED)
+        runs.lock_dsars(tx, run_id)
+        runs.put_document(tx, run_id, IDENTITIES, sealed)
+        runs.put_facts(tx, run_id, course_facts(parts.lake.data_map))
+        for identity in found.leaves:
+            _leave(tx, parts, run_id, identity, found.look)
+        _suppress(tx, parts, run_id, asked, found)
+        failpoint("runs.before_resolved")
+    return StepEnd(receipt={"people": len(found.stays), "left": len(found.leaves)})
+
+
+def _leave(
+    tx: Transaction, parts: Parts, run_id: str, identity: Identity, look: Look | None
+) -> None:
+    if look is None:
+        raise NotFoundError("Nobody leaves a run without a new look at the lake.")
+    runs.leave(tx, run_id, identity.subject)
+    entries.record(WORKER, tx, verb="run.left", about=run_id, dsar=identity.subject)
+    scopes.rescope(WORKER, tx, parts=parts, identity=identity, look=look)
+
+
+def _suppress(tx: Transaction, parts: Parts, run_id: str, asked: _Asked, found: _Found) -> None:
+    closed = {case.id: case.account_closed for case in asked.cases}
+    if found.stays:
+        suppression.suppress(
+            WORKER,
+            tx,
+            parts=parts,
+            run_id=run_id,
+            identities=found.stays,
+            account_closed={i.subject: closed[i.subject] for i in found.stays},
+        )
