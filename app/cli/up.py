@@ -76,7 +76,8 @@ def _show(
     if environment[f"{PREFIX}LAKE_MAP"] == str(state.absolute() / "lake.yaml"):
         OUT.print(
             "There was no data map: it works on a made-up lake, with the waits of a real one "
-            "(grace, settling) set to nothing.",
+            "(grace, settling) set to nothing. Somebody to take out of it: user_id "
+            f"{environment['CLEARLAKE_TRIAL_USER_ID']}",
             soft_wrap=True,
         )
     OUT.print(f"Settings for other commands: set -a; . {state}/environment; set +a", markup=False)

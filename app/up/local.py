@@ -149,9 +149,11 @@ def _with_lake(
         failpoint("up.lake_begun")
         lake = make_lake_of(reached, map_path, servers=servers, size=size, say=say)
         failpoint("up.lake_made")
+        home.remember("lake.person", lake.lake.cast.active_buyer)
         home.remember("lake.made", lake.lake.sentence())
         made(lake)
-    return reached
+    # Somebody who was made up, for commands in another shell; no setting of the service.
+    return {**reached, "CLEARLAKE_TRIAL_USER_ID": home.known("lake.person") or ""}
 
 
 def write_environment(path: Path, environment: Mapping[str, str]) -> None:
