@@ -101,13 +101,13 @@ def worker(
     # workers do not gossip: who does what stands in Postgres
     talk = ("--without-mingle", "--without-gossip", "--without-heartbeat")
     name = f"--hostname=worker-{os.getpid()}@%h"
-    _become("celery", "-A", "workers.main", "worker", name, *talk)
+    _become("celery", "--quiet", "-A", "workers.main", "worker", name, *talk)
 
 
 def beat() -> NoReturn:
     """Ring for what is due, until SIGTERM. One is enough; two do no harm."""
     wiring.require(wiring.settings_of(), "broker_url")
-    _become("celery", "-A", "workers.main", "beat", "--pidfile=")
+    _become("celery", "--quiet", "-A", "workers.main", "beat", "--pidfile=")
 
 
 def _become(module: str, *arguments: str) -> NoReturn:

@@ -106,7 +106,7 @@ _ENDING = (State.RUNNING, *_WAITING)
 MOVES: Mapping[Move, Mapping[State, State]] = MappingProxyType(
     {
         Move.APPROVE: {State.AWAITING_APPROVAL: State.QUEUED},
-        Move.REJECT: dict.fromkeys(_BEFORE_A_RUN, State.REJECTED),
+        Move.REJECT: dict.fromkeys((*_BEFORE_A_RUN, State.STUCK), State.REJECTED),
         Move.CANCEL: dict.fromkeys(_BEFORE_A_RUN, State.CANCELLED),
         Move.SCOPE: {State.RECEIVED: State.AWAITING_APPROVAL},
         Move.RESCOPE: dict.fromkeys(

@@ -11,18 +11,21 @@ from dataclasses import dataclass, field
 import msgspec
 
 from app.domain.actors import Actor, ActorKind
-from app.domain.dsars import Move, moved
+from app.domain.dsars import Move, State, legal_moves, moved
 from app.domain.errors import (
     FourEyesError,
+    IllegalMoveError,
     InvalidFieldsError,
     NotReadyError,
     ScopeChangedError,
     StaleError,
 )
 from app.domain.failpoints import failpoint
+from app.domain.runs import ENDED, Stage
 from app.services import actors, dsars, entries
 from app.services.parts import Parts, Transaction
 from app.services.previews import made_scope
+from app.store import dsar_records as records
 from app.store import dsars as store
 from app.store.dsars import Dsar, ScopeRow
 
@@ -99,8 +102,12 @@ def reject(
     reason: str,
     expected_version: int | None = None,
 ) -> Dsar:
-    """Refuse a case before a run has taken it; its keys go soon after. The reason is sealed."""
+    """Refuse a case before a run has taken it, or one that is stuck with no run at it any more; its
+    keys go soon after. The reason is sealed.
+    """
     case = _locked(tx, dsar_id, expected_version)
+    if case.state is State.STUCK and not _left_by_runs(tx, dsar_id):
+        raise IllegalMoveError("A run has this case: resume it or undo it first.")
     return _closed_by(actor, tx, parts, case, Move.REJECT, "dsar.rejected", reason)
 
 
@@ -116,6 +123,18 @@ def cancel(
     """Take a case back before a run has taken it; its keys go soon after. The reason is sealed."""
     case = _locked(tx, dsar_id, expected_version)
     return _closed_by(actor, tx, parts, case, Move.CANCEL, "dsar.cancelled", reason)
+
+
+def legal_of(tx: Transaction, case: Dsar) -> tuple[Move, ...]:
+    """What a person may do with a case now."""
+    legal = legal_moves(case.state, case.type)
+    if case.state is State.STUCK and not _left_by_runs(tx, case.id):
+        return tuple(m for m in legal if m is not Move.REJECT)
+    return legal
+
+
+def _left_by_runs(tx: Transaction, dsar_id: str) -> bool:
+    return all(Stage(r.stage) in ENDED for r in records.runs_of(tx, [dsar_id]).get(dsar_id, ()))
 
 
 def retry(

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from app.domain import deadlines
 from app.domain.actors import Actor
-from app.domain.dsars import DsarType, Needs, State, legal_moves, needs
+from app.domain.dsars import DsarType, Needs, State, needs
 from app.domain.errors import KeyMissingError, NotFoundError
 from app.domain.identifiers import Identifier, Kind
 from app.services import decisions, dsars, entries
@@ -183,7 +183,7 @@ def overview(tx: Transaction, *, dsar_id: str) -> Overview:
             calendar=case.calendar,
         ),
         needs=needs(case.state, case.type),
-        legal_moves=tuple(m.value for m in legal_moves(case.state, case.type)),
+        legal_moves=tuple(m.value for m in decisions.legal_of(tx, case)),
         waiting_until=case.waiting_until,
         waiting_reason=_waiting_reason(tx, case),
         settle_until=case.settle_until,

@@ -120,13 +120,13 @@ class Service:
             parts.database.close()
 
     def _start(self, crew: Crew) -> None:
-        """The API first: whether it comes up says whether the settings are right."""
+        """All at once; whether the API comes up says whether the settings are right."""
         api = crew.start(self._program("api", "api"))
-        api.wait_ready(self._is_ready, stopping=crew.stopping)
-        failpoint("up.api_ready")
         crew.start(self._program("beat", "beat"))
         for number in range(1, self._workers + 1):
             crew.start(self._program(f"worker-{number}", "worker"))
+        api.wait_ready(self._is_ready, stopping=crew.stopping)
+        failpoint("up.api_ready")
 
     def _program(self, name: str, command: str) -> Program:
         return Program(

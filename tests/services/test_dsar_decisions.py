@@ -20,10 +20,12 @@ from app.domain.errors import (
     StaleError,
 )
 from app.domain.identifiers import Identifier, Kind
+from app.domain.runs import Stage
 from app.domain.steps import StepKind
-from app.services import actors, decisions, previews, scopes
+from app.services import actors, decisions, dsars, previews, runs, scopes
 from app.services.decisions import Approval
 from app.services.parts import Parts, Transaction
+from app.store import runs as stored_runs
 from app.store import steps
 from app.store.dsars import Dsar
 from tests.services.dsar_cases import (
@@ -331,3 +333,25 @@ def test_the_end_of_a_case_is_dated_by_the_database(parts: Parts) -> None:
         after = decisions.cancel(ASKER, tx, parts=parts, dsar_id=case.id, reason=REASON)
     assert after.closed_at == now
     assert after.retain_until == now + timedelta(days=730)
+
+
+def test_a_stuck_case_is_rejected_only_once_no_run_has_it(parts: Parts) -> None:
+    case = approve(parts, scoped(parts))
+    with parts.database.transaction() as tx:
+        run_id = runs.start(WORKER, tx, parts=parts)
+        assert run_id is not None
+        dsars.move(WORKER, tx, case.id, Move.STICK, verb="dsar.stuck")
+    assert Move.REJECT not in legal(parts, case)
+    with pytest.raises(IllegalMoveError), parts.database.transaction() as tx:
+        decisions.reject(OFFICER, tx, parts=parts, dsar_id=case.id, reason=REASON)
+    with parts.database.transaction() as tx:
+        stored_runs.put(tx, run_id, stage=Stage.CLOSED)
+    assert Move.REJECT in legal(parts, case)
+    with parts.database.transaction() as tx:
+        rejected = decisions.reject(OFFICER, tx, parts=parts, dsar_id=case.id, reason=REASON)
+    assert rejected.state is State.REJECTED
+
+
+def legal(parts: Parts, case: Dsar) -> tuple[Move, ...]:
+    with parts.database.transaction() as tx:
+        return decisions.legal_of(tx, get(parts, case.id))
