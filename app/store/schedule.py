@@ -49,8 +49,10 @@ def take(tx: Transaction, name: str, *, every: timedelta) -> bool:
 
 def _due(name: str, every: timedelta) -> ColumnElement[bool]:
     """Also when a setting was shortened since: nobody waits for the old date."""
-    past = or_(schedule.c.due_at <= func.now(), schedule.c.due_at > func.now() + every)
-    return (schedule.c.name == name) & past
+    # By the clock and not by when this transaction began: whoever took it while we waited for the
+    # row may have begun later, and what is due after theirs would seem too far away.
+    far = schedule.c.due_at > func.clock_timestamp() + every
+    return (schedule.c.name == name) & or_(schedule.c.due_at <= func.now(), far)
 
 
 def cases_due(tx: Transaction, *, within: timedelta) -> list[DueCase]:

@@ -18,6 +18,7 @@ import structlog
 
 from app import logs
 from app.domain.errors import StaleError
+from tests.service.processes import eventually
 
 CANARY = "usr_01canarycanarycanarycanary"
 ROOT = Path(__file__).parents[2]
@@ -131,7 +132,13 @@ def test_a_request_is_one_line_without_its_address_or_body(
     ):
         headers = as_admin | {"X-Request-Id": "req-mine", "User-Agent": CANARY}
         http.request(method, address, json={"name": CANARY, CANARY: 1}, headers=headers)
-    found = [line for line in read(lines) if line["event"] == "http.answered"]
+    found: list[dict[str, object]] = []
+
+    def told() -> bool:
+        found[:] = [line for line in read(lines) if line["event"] == "http.answered"]
+        return len(found) >= 3
+
+    eventually(told)  # the line is written when the answer has left
     assert len(found) == 3
     assert [(line["route"], line["status"]) for line in found] == [
         ("/v1/api-keys/{key_id}", 422), ("/v1/api-keys", 422), ("none", 404),

@@ -15,7 +15,9 @@ import pytest
 from app.servers import remove_state
 from tests.service.processes import CLEARLAKE, ROOT, clean_environment, eventually
 
-BLOCKS = re.findall(r"^```(?:\w*)\n(.*?)^```$", (ROOT / "README.md").read_text("utf-8"), re.M | re.S)
+BLOCKS = re.findall(
+    r"^```(?:\w*)\n(.*?)^```$", (ROOT / "README.md").read_text("utf-8"), re.M | re.S
+)
 [LINES] = [block for block in BLOCKS if "/v1/dsars" in block]
 
 

@@ -16,6 +16,7 @@ from app.services import entries
 from app.services.parts import Parts, Transaction
 from app.services.schedule import Job, put_step, remind, tick
 from app.store import audit, leases
+from app.store import schedule as schedule_rows
 from app.store.tables import dsar, schedule
 
 DAY = timedelta(days=1)
@@ -43,6 +44,16 @@ def test_of_ten_that_tick_at_once_one_does_it(parts: Parts) -> None:
     with ThreadPoolExecutor(10) as pool:
         done = list(pool.map(lambda _: tick(parts, [job]), range(10)))
     assert sum(map(len, done)) == len(told(parts, "nightly")) == 1
+
+
+def test_whoever_began_earlier_does_not_do_again_what_another_took_meanwhile(parts: Parts) -> None:
+    with parts.database.transaction() as tx:
+        schedule_rows.ensure(tx, {"nightly": timedelta(0)})
+    with parts.database.transaction() as early:
+        early.now()
+        with parts.database.transaction() as late:
+            assert schedule_rows.take(late, "nightly", every=DAY)
+        assert not schedule_rows.take(early, "nightly", every=DAY)
 
 
 def test_a_missed_week_is_made_up_once_at_the_next_tick(parts: Parts) -> None:
