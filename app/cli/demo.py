@@ -19,6 +19,7 @@ from app.up import Size
 
 SIZE = Size()
 STAGES = ("servers", "lake", "service", "resolve", "erase", "check", "purge", "verify", "report")
+"""`service` (migration, API, workers) is for people: `clearlake.demo/1` has no such field."""
 
 
 def demo(
@@ -102,7 +103,7 @@ def document(shown: the_demo.Shown) -> dict[str, Any]:
             for case in shown.walked.cases
         ],
         "datasets": [dict(row) for row in shown.walked.rows],
-        "seconds": {s: round(shown.seconds.get(s, 0.0), 3) for s in STAGES},
+        "seconds": {s: round(shown.seconds.get(s, 0.0), 3) for s in STAGES if s != "service"},
     }
 
 
@@ -116,7 +117,7 @@ def _wait(shown: the_demo.Shown, *, quiet: bool) -> None:
     if not quiet:
         api = shown.servers["api"]
         OUT.print(f"\nThe service is up at {api['url']} ({api['url']}/docs).", markup=False)
-        OUT.print(f"API key of the privacy officer: {api['key']}", markup=False, soft_wrap=True)
+        OUT.print(f"API key with every scope: {api['key']}", markup=False, soft_wrap=True)
         OUT.print(f"Data map: {shown.data_map}. All stays up until Ctrl-C.", markup=False)
     try:
         signal.pause()

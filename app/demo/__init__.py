@@ -72,7 +72,7 @@ def demo(state: Path, *, size: Size, subjects: int, say: Say, tell: Tell) -> Ite
             walked=walked,
             lake=made[0].lake,
             data_map=state / "lake.yaml",
-            servers=_described(completed, running.url, walked.officer_key),
+            servers=_described(completed, running.url, running.admin_key),
             seconds={**clock.seconds, **walked.seconds},
         )
 

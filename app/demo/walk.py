@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,6 @@ class Walked:
     run_id: str
     run_report: Path
     public_key: Path
-    officer_key: str = field(repr=False)
     verdict: str
     outcome: str
     rows: tuple[Mapping[str, Any], ...]
@@ -100,7 +99,6 @@ def walk(people: Sequence[Person], *, url: str, admin_key: str, reports: Path, s
             run_id=run_id,
             run_report=run_report,
             public_key=reports / PUBLIC_KEY,
-            officer_key=officer.key,
             verdict=document["verdict"]["value"],
             outcome=document["verdict"]["outcome"],
             rows=tuple(_rows(document)),

@@ -40,7 +40,9 @@ class Rules:
     retry_after: timedelta = timedelta(seconds=5)
     """The first pause after a failed attempt; it doubles with each."""
     service_keys_may_approve: bool = False
-    """Only where CLEARLAKE_ENV=demo; the report says so."""
+    """Only where CLEARLAKE_ENV=demo, and the report says so. Keys that one hand made may then
+    request and approve too: whoever tries the demo is alone.
+    """
 
 
 @dataclass(frozen=True, slots=True)
