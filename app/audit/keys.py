@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -191,11 +192,14 @@ class KeyStore:
 
     def _newest(self, kind: str) -> int:
         living = self.folder.numbers(kind, shredded=False)
-        return living[-1] if living else self._next(kind)
+        # None living: whoever else sees that makes the same number, and one of the two wins.
+        return living[-1] if living else self._make_after(kind, living)
 
     def _next(self, kind: str) -> int:
-        used = self.folder.numbers(kind, shredded=False) + self.folder.numbers(kind, shredded=True)
-        number = max(used, default=0) + 1
+        return self._make_after(kind, self.folder.numbers(kind, shredded=False))
+
+    def _make_after(self, kind: str, living: Sequence[int]) -> int:
+        number = max([*living, *self.folder.numbers(kind, shredded=True)], default=0) + 1
         self.folder.ensure(_numbered(kind, number))
         return number
 

@@ -79,6 +79,7 @@ def record(actor: Actor, tx: Transaction, *, parts: Parts, said: Said) -> Record
     known = home_of(_candidates(store.leads(tx, asked), asked))
     prepared = known or _new_key(parts)
     audit.take_turn(tx)
+    asked = _digests(parts, said.subject.leading)  # again: the digest key may have been rotated
     leads = store.leads(tx, asked)
     ref = home_of(_candidates(leads, asked))
     if ref is None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from hypothesis import given
@@ -200,6 +202,21 @@ def test_new_rows_get_the_newest_generation_and_old_rows_are_still_found(keys: K
     assert (old.generation, new.generation) == (1, 2)
     assert old.digest != new.digest
     assert keys.digester().all_of(ANNA) == (new, old)
+
+
+def test_of_many_who_need_the_first_keys_at_once_all_get_the_same(tmp_path: Path) -> None:
+    for n in range(20):
+        keys = KeyStore.open(tmp_path / str(n))
+        together = Barrier(8)
+
+        def first(keys: KeyStore = keys, together: Barrier = together) -> tuple[str, object]:
+            together.wait()
+            return keys.signer().key_id, keys.digester().keys
+
+        with ThreadPoolExecutor(8) as pool:
+            found = [f.result() for f in [pool.submit(first) for _ in range(8)]]
+        assert len(set(found)) == 1
+        assert len(keys.digester().keys) == 1
 
 
 def test_a_digest_key_in_use_is_not_destroyed(keys: KeyStore) -> None:

@@ -118,8 +118,9 @@ def test_killed_twice_it_still_finishes(small_lakes: FolderLakes) -> None:
     before, gone = world.records(), world.gone(users=(user,))
     for place in (
         "bronze.after_put",
-        # Not again at a put: other threads may have put everything before the first kill.
-        "bronze.before_written",
+        # Not again at a put: other threads may have put everything before the first kill, and
+        # then all is adopted.
+        "bronze.before_intent",
         "tables.committed",
         "engine.after_expire",
     ):

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from time import sleep
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from app.domain.actors import WORKER, Actor, ActorKind, Scope
 from app.domain.consents import SALE_SHARING, ConsentState, Said, named
@@ -36,6 +37,10 @@ U1, U2 = "usr_CANARY_one", "usr_CANARY_two"
 A1, A2 = "anon_CANARY_one", "anon_CANARY_two"
 D1 = "fp_CANARY_one"
 HOUR = timedelta(hours=1)
+_ANYONE_WAITS = text(
+    "select exists (select from pg_locks where not granted and database ="
+    " (select oid from pg_database where datname = current_database()))"
+)
 
 
 def said(
@@ -211,6 +216,20 @@ def test_ten_first_consents_at_once_make_one_record(parts: Parts) -> None:
         done = list(pool.map(lambda _: record(parts, said(U1, A1)), range(10)))
     assert len({d.consent.ref for d in done}) == 1
     assert count(parts, consent) == 10
+
+
+def test_who_waits_for_the_turn_while_the_digest_key_is_rotated_finds_the_record(
+    parts: Parts,
+) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        with parts.database.transaction() as tx:
+            audit.take_turn(tx)
+            waiting = pool.submit(record, parts, said(U1))
+            while not tx.run(_ANYONE_WAITS).scalar_one():
+                sleep(0.005)
+            parts.keys.rotate_digest()
+            first = consents.record(WORKER, tx, parts=parts, said=said(U1)).consent
+        assert waiting.result().consent.ref == first.ref
 
 
 def test_an_older_generation_of_digests_still_leads_and_new_identifiers_get_the_newest(

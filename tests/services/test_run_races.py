@@ -16,7 +16,6 @@ from tests.services.erased import queued, state_of
 
 
 def test_a_cancellation_and_the_start_of_the_run_agree(parts: Parts) -> None:
-
     for _ in range(12):
         case = queued(parts)
         both = Barrier(2)
@@ -41,7 +40,6 @@ def test_a_cancellation_and_the_start_of_the_run_agree(parts: Parts) -> None:
         assert cancelled.result() == (case.id not in in_run)
         expected = State.CANCELLED if cancelled.result() else State.RUNNING
         assert state_of(parts, case.id) is expected
-
         end(parts, run_id.result())
 
 
