@@ -5,17 +5,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from time import sleep
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import select
 
-from app.domain.actors import WORKER, Actor, ActorKind, Scope
-from app.domain.consents import SALE_SHARING, ConsentState, Said, named
+from app.domain.actors import WORKER
+from app.domain.consents import SALE_SHARING
 from app.domain.errors import (
     IdentifierMissingError,
     IdentifierTooWeakError,
@@ -24,71 +21,28 @@ from app.domain.errors import (
     NotFoundError,
 )
 from app.domain.failpoints import FailpointError
-from app.domain.identifiers import Identifier, Kind
-from app.services import consents, entries
-from app.services.consents import Recorded
+from app.services import consents
 from app.services.parts import Parts
 from app.store import audit
 from app.store.tables import consent, consent_digest, consent_subject, metadata
-
-GIVEN, REFUSED, WITHDRAWN = ConsentState
-OFFICER = Actor("key_officer", ActorKind.PERSONAL, frozenset({Scope.SUBJECT_READ}))
-U1, U2 = "usr_CANARY_one", "usr_CANARY_two"
-A1, A2 = "anon_CANARY_one", "anon_CANARY_two"
-D1 = "fp_CANARY_one"
-HOUR = timedelta(hours=1)
-_ANYONE_WAITS = text(
-    "select exists (select from pg_locks where not granted and database ="
-    " (select oid from pg_database where datname = current_database()))"
+from tests.services.consent_cases import (
+    A1,
+    A2,
+    D1,
+    GIVEN,
+    HOUR,
+    OFFICER,
+    REFUSED,
+    U1,
+    U2,
+    WITHDRAWN,
+    count,
+    erase,
+    now,
+    record,
+    said,
+    state_of,
 )
-
-
-def said(
-    user: str | None = None,
-    *anons: str,
-    purpose: str = "newsletter",
-    state: ConsentState = GIVEN,
-    gpc: bool = False,
-    at: datetime | None = None,
-    devices: tuple[str, ...] = (),
-) -> Said:
-    subject = named(user_id=user, anon_ids=anons, device_fps=devices)
-    evidence = {"form": "CANARY form 7"}
-    return Said(subject, purpose, state, "2026-11", "web_banner", evidence, at, gpc)
-
-
-def record(parts: Parts, what: Said) -> Recorded:
-    with parts.database.transaction() as tx:
-        return consents.record(WORKER, tx, parts=parts, said=what)
-
-
-def ids(*values: str) -> list[Identifier]:
-    kinds = {"usr": Kind.USER_ID, "anon": Kind.ANON_ID, "fp": Kind.DEVICE_FP}
-    return [Identifier(kinds[value.partition("_")[0]], value) for value in values]
-
-
-def erase(parts: Parts, *values: str) -> list[str]:
-    with parts.database.transaction() as tx:
-        return consents.erase_subject(WORKER, tx, parts=parts, identifiers=ids(*values))
-
-
-def state_of(
-    parts: Parts, who: str, purpose: str = "newsletter", at: datetime | None = None
-) -> ConsentState | None:
-    with parts.database.transaction() as tx:
-        found = consents.in_force(WORKER, tx, parts=parts, who=ids(who)[0], purpose=purpose, at=at)
-    return found[0].state if found else None
-
-
-def count(parts: Parts, table: object) -> int:
-    with parts.database.transaction() as tx:
-        return int(tx.run(select(func.count()).select_from(table)).scalar_one())  # type: ignore[arg-type]  # any of our tables
-
-
-def now(parts: Parts) -> datetime:
-    with parts.database.transaction() as tx:
-        return tx.now()
-
 
 # --- what is in force -------------------------------------------------------------------------
 
@@ -209,27 +163,6 @@ def test_the_record_of_the_user_id_wins_over_that_of_a_browser(parts: Parts) -> 
     both = record(parts, said(U1, A1)).consent
     assert both.ref == user.ref
     assert count(parts, consent_subject) == 2
-
-
-def test_ten_first_consents_at_once_make_one_record(parts: Parts) -> None:
-    with ThreadPoolExecutor(10) as pool:
-        done = list(pool.map(lambda _: record(parts, said(U1, A1)), range(10)))
-    assert len({d.consent.ref for d in done}) == 1
-    assert count(parts, consent) == 10
-
-
-def test_who_waits_for_the_turn_while_the_digest_key_is_rotated_finds_the_record(
-    parts: Parts,
-) -> None:
-    with ThreadPoolExecutor(1) as pool:
-        with parts.database.transaction() as tx:
-            audit.take_turn(tx)
-            waiting = pool.submit(record, parts, said(U1))
-            while not tx.run(_ANYONE_WAITS).scalar_one():
-                sleep(0.005)
-            parts.keys.rotate_digest()
-            first = consents.record(WORKER, tx, parts=parts, said=said(U1)).consent
-        assert waiting.result().consent.ref == first.ref
 
 
 def test_an_older_generation_of_digests_still_leads_and_new_identifiers_get_the_newest(
@@ -385,31 +318,3 @@ def test_a_crash_leaves_either_all_of_a_consent_or_nothing(
     assert state_of(parts, U1) is None
     record(parts, said(U1, gpc=True))
     assert count(parts, consent) == 2
-
-
-def test_erasures_in_the_middle_of_new_consents_leave_no_way_to_what_was_erased(
-    parts: Parts,
-) -> None:
-    """Half of the erasures come late in a transaction that already queued for the audit log."""
-
-    def give(number: int) -> None:
-        record(parts, said(U1, A1, f"anon_CANARY_{number}", gpc=True))
-
-    def forget(number: int) -> None:
-        with parts.database.transaction() as tx:
-            if number % 8 == 3:
-                entries.record(WORKER, tx, verb="dsar.completed", about="dsar_x")
-            consents.erase_subject(WORKER, tx, parts=parts, identifiers=ids(U1, A1))
-        consents.shred_erased(parts)
-
-    acts: list[Callable[[int], None]] = [give, give, give, forget]
-    with ThreadPoolExecutor(8) as pool:
-        for done in [pool.submit(acts[n % 4], n) for n in range(60)]:
-            done.result()
-    with parts.database.transaction() as tx:
-        reached = select(consent_digest.c.ref)
-        living = select(consent_subject.c.ref).where(consent_subject.c.erased_at.is_(None))
-        assert set(tx.run(reached).scalars()) == set(tx.run(living).scalars())
-        for ref in tx.run(living).scalars():
-            parts.keys.sealer(ref)
-    assert count(parts, consent) == 90
