@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ from app.cli.display import ERR, OUT, near, print_json, progress, table
 from app.cli.erase import outcome_code, show_rows
 from app.demo.walk import Walked
 from app.domain.findings import Verdict
-from app.domain.identifiers import Kind
+from app.domain.identifiers import Identifier, Kind
 from app.domain.reports import Outcome
 from app.up import Size
 
@@ -96,7 +97,7 @@ def document(shown: the_demo.Shown) -> dict[str, Any]:
         "subjects": [
             {
                 "dsar_id": case.dsar_id,
-                **_values(case.person.known_by.kind, case.person.known_by.value),
+                **_values(case.person.identity),
                 "outcome": case.outcome,
                 "report": str(case.report) if case.report else None,
             }
@@ -107,10 +108,11 @@ def document(shown: the_demo.Shown) -> dict[str, Any]:
     }
 
 
-def _values(kind: Kind, value: str) -> dict[str, list[str]]:
-    """What a person was named by, as `--json` shows it to whoever started the demo."""
+def _values(identity: Iterable[Identifier]) -> dict[str, list[str]]:
+    """Whom `--json` shows to whoever started the demo: people who were made up."""
     names = {"user_ids": Kind.USER_ID, "anon_ids": Kind.ANON_ID, "device_fps": Kind.DEVICE_FP}
-    return {name: [value] if kind is given else [] for name, given in names.items()}
+    given = list(identity)
+    return {name: [i.value for i in given if i.kind is kind] for name, kind in names.items()}
 
 
 def _wait(shown: the_demo.Shown, *, quiet: bool) -> None:

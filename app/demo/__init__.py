@@ -50,6 +50,11 @@ def demo(state: Path, *, size: Size, subjects: int, say: Say, tell: Tell) -> Ite
     _fresh(state)
     clock = _Clock(say)
     made: list[Made] = []
+
+    def keep(lake: Made) -> dict[str, str]:
+        made.append(lake)
+        return {}  # its people leave: the state remembers nobody
+
     environment = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX)}
     with (
         complete(
@@ -58,7 +63,7 @@ def demo(state: Path, *, size: Size, subjects: int, say: Say, tell: Tell) -> Ite
             size=size,
             say=clock.say,
             tell=tell,
-            made=made.append,
+            made=keep,
         ) as completed,
         Service(completed, state / "service", workers=WORKERS, tell=tell) as running,
     ):

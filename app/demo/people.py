@@ -18,6 +18,8 @@ class Person:
 
     known_by: Identifier
     story: str
+    identity: tuple[Identifier, ...]
+    """All that the lake links to them: whoever searches it afterwards can look for each."""
     regulation: str = "gdpr"
     region: str = "DE"
 
@@ -31,17 +33,28 @@ def chosen(made: Made, *, count: int) -> list[Person]:
         cast.active_buyer: "the most active buyer",
         cast.disputed_buyer: "a buyer with an order under dispute",
     }
-    people = [
-        Person(Identifier(Kind.ANON_ID, cast.visitor_anon_id), "a visitor known by an anon_id only")
+    linked = _linked(made)
+    visitor = Identifier(Kind.ANON_ID, cast.visitor_anon_id)
+    people = [Person(visitor, "a visitor known by an anon_id only", (visitor,))]
+    others = (user for user in linked if user not in stories)
+    people += [
+        Person(Identifier(Kind.USER_ID, user), stories.get(user, "a user"), linked[user])
+        for user in [*stories, *islice(others, count)]
     ]
-    people += [Person(Identifier(Kind.USER_ID, user), story) for user, story in stories.items()]
-    others = (
-        user
-        for batch in made.engine.batches(IDENTITY, columns=["user_id"])
-        for user in batch.column("user_id").drop_null().to_pylist()
-        if user not in stories
-    )
-    people += [Person(Identifier(Kind.USER_ID, user), "a user") for user in islice(others, count)]
     if len(people) < count:
         raise UsageError(f"--subjects: this lake has {len(people)} people to choose from.")
     return people[:count]
+
+
+def _linked(made: Made) -> dict[str, tuple[Identifier, ...]]:
+    """Of each user the user_id and every value ever linked to it."""
+    lists = {"anon_ids": Kind.ANON_ID, "device_fps": Kind.DEVICE_FP}
+    return {
+        row["user_id"]: (
+            Identifier(Kind.USER_ID, row["user_id"]),
+            *(Identifier(kind, value) for name, kind in lists.items() for value in row[name]),
+        )
+        for batch in made.engine.batches(IDENTITY, columns=["user_id", *lists])
+        for row in batch.to_pylist()
+        if row["user_id"] is not None
+    }

@@ -37,7 +37,13 @@ TRIAL: Mapping[str, str] = {
 }
 """Nobody waits three days to see a first run. For a lake that was made for it, and no other."""
 
+_PERSON = "lake.person"
 _SETTING = {"postgres": "DATABASE_URL", "valkey": "BROKER_URL", "s3": "LAKE_MAP"}
+
+
+def _somebody(made: Made) -> dict[str, str]:
+    """A person who was made up, to try the service on."""
+    return {_PERSON: made.lake.cast.active_buyer}
 
 
 @contextmanager
@@ -48,12 +54,12 @@ def complete(
     size: Size,
     say: Say,
     tell: Tell = print,
-    made: Callable[[Made], None] = lambda _: None,
+    made: Callable[[Made], Mapping[str, str]] = _somebody,
 ) -> Iterator[dict[str, str]]:
     """The environment with everything in it that the service needs; what was started for it ends
     with the context, and is started again when it ends by itself. A second time on the same folder
     goes on with what is there. `say`: progress; `tell`: news for people; `made`: gets the lake, if
-    one was made now.
+    one was made now, and gives what of it the state remembers.
     """
     settings = wiring.settings_of(environment)
     missing = _missing(settings)
@@ -133,7 +139,7 @@ def _with_lake(
     servers: Servers,
     size: Size,
     say: Say,
-    made: Callable[[Made], None],
+    made: Callable[[Made], Mapping[str, str]],
 ) -> dict[str, str]:
     catalog_uri = given["CLEARLAKE_CATALOG_URI"]
     map_path = home.folder / "lake.yaml"
@@ -149,11 +155,11 @@ def _with_lake(
         failpoint("up.lake_begun")
         lake = make_lake_of(reached, map_path, servers=servers, size=size, say=say)
         failpoint("up.lake_made")
-        home.remember("lake.person", lake.lake.cast.active_buyer)
+        for name, value in made(lake).items():
+            home.remember(name, value)
         home.remember("lake.made", lake.lake.sentence())
-        made(lake)
-    # Somebody who was made up, for commands in another shell; no setting of the service.
-    return {**reached, "CLEARLAKE_TRIAL_USER_ID": home.known("lake.person") or ""}
+    # For commands in another shell; no setting of the service.
+    return {**reached, "CLEARLAKE_TRIAL_USER_ID": home.known(_PERSON) or ""}
 
 
 def write_environment(path: Path, environment: Mapping[str, str]) -> None:
