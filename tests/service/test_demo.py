@@ -18,6 +18,7 @@ from tests.e2e import reader
 from tests.service.processes import CLEARLAKE, ROOT, clean_environment
 
 SMALL = ["--events", "2000", "--users", "60", "--days", "2", "--subjects", "4"]
+pytestmark = pytest.mark.xdist_group("demo")  # one demo, whoever runs the tests side by side
 KINDS = ("user_ids", "anon_ids", "device_fps")
 
 
