@@ -17,7 +17,7 @@ demo: $(STAMP)
 	$(BIN)/clearlake demo $(ARGS)
 
 test: $(STAMP)
-	$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
+	$(BIN)/pytest -n 2 $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -2,7 +2,7 @@
 
 Not here: the servers it needs (local), and how a process is watched (crew).
 
-1. Hold the state folder, so that nobody else runs the same one.
+1. Look whether the port is free, and hold the state folder, so that nobody else runs the same one.
 2. Migrate, where the owner's URL is given. 3. Make the first admin key, if there is no key yet.
 4. Start API, beat and workers. 5. Wait until /readyz says that every part answers.
 """
@@ -21,7 +21,7 @@ import httpx
 from app import wiring
 from app.domain.actors import ActorKind, Scope
 from app.domain.failpoints import failpoint
-from app.servers.process import Program
+from app.servers.process import PortTakenError, Program
 from app.servers.state import State, free_ports
 from app.services import actors
 from app.settings import Settings
@@ -56,7 +56,7 @@ class Service:
         self, environment: Mapping[str, str], state: Path, *, workers: int = 2, tell: Tell = print
     ) -> None:
         """`environment`: a whole one, with every CLEARLAKE_ setting. `state`: keeps the logs."""
-        self._environment = _with_address(environment)
+        self._environment, self._turn = with_address(environment)
         self._settings = wiring.settings_of(self._environment)
         self._state = state.absolute()
         self._workers = workers
@@ -65,6 +65,10 @@ class Service:
         self._crew: Crew | None = None
 
     def __enter__(self) -> Running:
+        if not _is_free(self._settings.port):
+            raise PortTakenError(
+                f"Port {self._settings.port} is in use. End what uses it, or set CLEARLAKE_PORT."
+            )
         self._home = State(self._state)
         self._crew = Crew(keep=self._home.lock, tell=self._tell)
         try:
@@ -92,6 +96,8 @@ class Service:
         if self._home is not None:
             self._home.release()
             self._home = None
+        if self._turn is not None:
+            self._turn.close()
 
     def _migrate(self) -> None:
         owner, service = self._settings.owner_database_url, self._settings.database_url
@@ -147,14 +153,31 @@ class Service:
             return False
 
 
-def _with_address(environment: Mapping[str, str]) -> dict[str, str]:
-    """A port, where none is given: the usual one if nobody has it, else any that is free."""
-    given = dict(environment)
+def with_address(environment: Mapping[str, str]) -> tuple[dict[str, str], socket.socket | None]:
+    """A port, where none is given: the usual one if nobody has it, else any that is free. The
+    socket keeps the usual one for us until our API listens: another service that starts now must
+    not take ours for its own.
+    """
+    given, turn = dict(environment), None
     if "CLEARLAKE_PORT" not in given:
-        given["CLEARLAKE_PORT"] = str(USUAL_PORT if _is_free(USUAL_PORT) else free_ports(1)[0])
+        turn = _turn_of(USUAL_PORT) if _is_free(USUAL_PORT) else None
+        given["CLEARLAKE_PORT"] = str(USUAL_PORT if turn else free_ports(1)[0])
     settings = wiring.settings_of(given)
     given.setdefault("CLEARLAKE_PUBLIC_URL", f"http://{_reached_at(settings)}:{settings.port}")
-    return given
+    return given, turn
+
+
+def _turn_of(port: int) -> socket.socket | None:
+    """Ours until it is closed, or None while another service has it: a name in Linux's abstract
+    space, which the kernel takes back from whoever ends.
+    """
+    turn = socket.socket(socket.AF_UNIX)
+    try:
+        turn.bind(f"\0clearlake-port-{port}")
+    except OSError:
+        turn.close()
+        return None
+    return turn
 
 
 def _reached_at(settings: Settings) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import tempfile
@@ -23,6 +24,7 @@ from app import cli
 from app.domain.errors import ServerStartError, SettingsError
 from app.servers import remove_state
 from app.up import Size, complete
+from app.up.service import Service, with_address
 from tests.server_family import gone, runs
 from tests.service.processes import CLEARLAKE, ROOT, clean_environment, eventually
 
@@ -158,3 +160,26 @@ def test_two_on_one_folder_do_not_meet(
     assert completed["CLEARLAKE_KEYS_URI"] == f"file://{state}/keys"
     assert cli.run(["up", "--workers", "0"]) == 2
     assert "--workers" in capsys.readouterr().err
+
+
+def test_a_second_service_that_starts_now_gets_another_port() -> None:
+    found = [with_address({}) for _ in range(3)]
+    turns = [turn for _, turn in found if turn is not None]
+    try:
+        ports = [environment["CLEARLAKE_PORT"] for environment, _ in found]
+        assert len(set(ports)) == 3
+        assert len(turns) <= 1
+        assert all(
+            e["CLEARLAKE_PUBLIC_URL"].endswith(p) for (e, _), p in zip(found, ports, strict=True)
+        )
+    finally:
+        for turn in turns:
+            turn.close()
+
+
+def test_a_port_that_somebody_has_is_named_and_not_taken_for_ours(state: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        given = {"CLEARLAKE_PORT": str(port), "CLEARLAKE_KEYS_URI": f"file://{state}/keys"}
+        with pytest.raises(ServerStartError, match=str(port)), Service(given, state):
+            pass
