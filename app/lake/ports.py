@@ -241,6 +241,8 @@ class TableHead:
     """The same paths -> field ids: a file of an older schema has the column under another name."""
     keys: tuple[str, ...] = ()
     """Columns that any partition spec of the table is made of."""
+    parents: Mapping[int, int | None] = field(default_factory=dict)
+    """Snapshot -> the one it was committed upon."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,7 @@ class PyIcebergEngine:
             columns={n: str(metadata.schema().find_type(i)) for n, i in leaves.items()},
             field_ids=leaves,
             keys=tuple(sorted(_partition_sources(metadata))),
+            parents={s.snapshot_id: s.parent_snapshot_id for s in metadata.snapshots},
         )
 
     def refusals(self, table: str) -> tuple[str, ...]:
