@@ -22,11 +22,11 @@ def test_another_writer_between_our_steps(scenario: Any, place_file: Any) -> Non
     scenario(place_file, seed=1)
 
 
-@pytest.mark.parametrize(("per_second", "tries"), [(1, 3), (5, 10)])
+@pytest.mark.parametrize(("per_second", "tries"), [(1, 3)])
 def test_an_erasure_gets_through_under_streaming_appends(
     per_second: int, tries: int, place_file: Any
 ) -> None:
-    found = tables.streaming(place_file, per_second=per_second, files=3, seed=per_second)
+    found = tables.streaming(place_file, per_second=per_second, files=2, seed=per_second)
     assert 0 < found["rounds"] <= tries
     assert found["appends"] > 0
 
