@@ -24,7 +24,7 @@ from app.doctor.results import (
 from app.doctor.scratch import Scratch, scratch
 from app.doctor.storage import AFTERWARDS, Bucket, require_scratch
 from app.domain.errors import AccessDeniedError
-from app.lake.s3.probe import S3Probe
+from app.lake.s3.probe import LockSettings, S3Probe
 
 ROLES = ("erase", "purge", "read", "verify")
 
@@ -40,6 +40,8 @@ class Act:
     """Make what it is tried on, with other credentials; then the act itself."""
     locks: bool = False
     """Only where the bucket has Object Lock."""
+    unlocked: bool = False
+    """Only where no default retention locks what it is tried on: a refusal would say nothing."""
 
 
 def _listing(place: Scratch) -> Callable[[S3Probe], object]:
@@ -100,7 +102,7 @@ _READ = Act("read a version", "s3:GetObjectVersion", _reading)
 _PUT = Act("put", "s3:PutObject", _putting)
 _LOCK = Act("put under a lock", "s3:PutObjectRetention", _locking, locks=True)
 _ABORT = Act("end an upload", "s3:AbortMultipartUpload", _ending_upload)
-_DELETE = Act("delete a version", "s3:DeleteObjectVersion", _deleting)
+_DELETE = Act("delete a version", "s3:DeleteObjectVersion", _deleting, unlocked=True)
 _BYPASS = Act("bypass a lock", "s3:BypassGovernanceRetention", _bypassing, locks=True)
 _HIDE = Act("delete without a version", "s3:DeleteObject", _hiding)
 
@@ -167,6 +169,13 @@ def _may_not(at: _Tried, *, act: Act) -> Verdict:
 
 def _tried(at: _Tried, act: Act) -> None:
     bucket, place, role = at
-    if act.locks and not bucket.reader.lock(bucket.name).enabled:
+    lock = (
+        bucket.reader.lock(bucket.name)
+        if act.locks or act.unlocked
+        else LockSettings(enabled=False)
+    )
+    if act.locks and not lock.enabled:
         raise NotTriedError("Object Lock is off.")
+    if act.unlocked and lock.mode is not None:
+        raise NotTriedError("The bucket's default retention locks every object it is tried on.")
     act.prepare(place)(bucket.doors[role])

@@ -117,6 +117,6 @@ def _looked(look: Callable[[_S], Verdict], subject: _S) -> Verdict:
             Outcome.UNREACHABLE, str(err), "See that it runs, and that this machine can reach it."
         )
     except AccessDeniedError as err:
-        return failed(str(err), "Give the credential the rights of docs/iam.")
+        return failed(str(err), "Give it the right; docs/operations.md and docs/iam say which.")
     except ClearlakeError as err:
         return failed(str(err), "Mend what it names, then look again.")

@@ -259,7 +259,8 @@ def _exact_delete(at: _At) -> Verdict:
     bucket, place = at
     old = place.victim()
     new = Victim(old.uri, bucket.doors["erase"].put(old.uri, b"newer"), b"newer")
-    bucket.doors["purge"].delete_version(old.uri, version_id=old.version_id)
+    # as a purge does it: a default retention may have locked it
+    bucket.doors["purge"].delete_locked(old.uri, version_id=old.version_id)
     gone, stays = not place.reads(old), place.reads(new)
     return judged(
         holds=gone and stays,

@@ -67,12 +67,12 @@ def look(url: str) -> DatabaseFacts:
 def _facts(connection: Connection) -> DatabaseFacts:
     role = connection.execute(text(_ROLE), {"schema": SCHEMA}).one()
     there = set(connection.scalars(text(_TABLES), {"schema": SCHEMA}))
-    held = {table: _held(connection, table) for table in RIGHTS if table in there}
+    held = {table: _held(connection, table) if table in there else set() for table in RIGHTS}
     declared = {table: set(RIGHTS[table]) for table in held}
     settings = connection.execute(text(_SETTINGS)).all()
     return DatabaseFacts(
         version=int(role.version),
-        revision=_revision(connection) if "select" in held.get("alembic_version", set()) else None,
+        revision=_revision(connection) if "select" in held["alembic_version"] else None,
         head=ScriptDirectory.from_config(revisions()).get_current_head() or "",
         powerful=bool(role.powerful),
         owns=bool(role.owns),
