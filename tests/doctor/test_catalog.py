@@ -109,7 +109,7 @@ def test_a_shape_that_would_be_refused_fails_with_the_way_out(place_file: Any) -
     make(place_file)
     record = DataFile.from_args(
         content=DataFileContent.EQUALITY_DELETES,
-        file_path=f"{place_file.root}lake.db/visits/data/d.parquet",
+        file_path=f"{place_file.root}lake/visits/data/d.parquet",
         file_format=FileFormat.PARQUET,
         partition=Record(None),
         record_count=1,
