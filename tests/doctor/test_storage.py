@@ -14,7 +14,8 @@ import pytest
 from app.doctor import scratch as scratches
 from app.doctor.folders import Folder, examine_folder
 from app.doctor.results import Outcome
-from app.doctor.storage import SETTINGS, Bucket, examine_bucket, harms
+from app.doctor.storage import LEGAL_DAYS, SETTINGS, Bucket, examine_bucket, harms
+from app.domain.deadlines import REGIMES, Unit
 from app.domain.failpoints import FailpointError
 from app.lake.s3.probe import LifecycleRule, S3Probe
 from tests.canned_http import Canned, serving
@@ -98,6 +99,12 @@ def test_a_default_compliance_retention_beyond_the_deadline_fails_and_nothing_is
     _default(admin, name, "COMPLIANCE", 15)
     assert failing(_look(bucket_at(name, tables=False))) == set()
     assert versions_in(admin, name) == []
+
+
+def test_the_deadline_is_the_shortest_of_any_law() -> None:
+    days = {Unit.DAYS: 1, Unit.WORKING_DAYS: 1, Unit.MONTHS: 28}
+    dues = [regime.due for regimes in REGIMES.values() for regime in regimes]
+    assert min(due.number * days[due.unit] for due in dues) == LEGAL_DAYS
 
 
 def test_a_clock_that_is_a_day_off_fails(bucket_at: At, name: str) -> None:
