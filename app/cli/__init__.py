@@ -53,6 +53,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "erase": ("erase", "erase"),
     "check": ("erase", "check"),
     "lake": ("lake", "app"),
+    "doctor": ("doctor", "doctor"),
     "report": ("report", "app"),
 }
 """Command -> where it is in this package: a function, or a group of commands."""

@@ -10,6 +10,7 @@ import typer
 
 from app import wiring
 from app.cli.display import OUT, print_json, progress
+from app.cli.fix import fix
 from app.domain.errors import UsageError
 from app.lake.datamap import map_text
 from app.lake.make import Codec, make_lake
@@ -17,6 +18,7 @@ from app.lake.stitch import stitch as stitch_table
 from app.wiring import lakes
 
 app = typer.Typer(help="Make a lake, and stitch its identities.", no_args_is_help=True)
+app.command()(fix)
 RETENTION = timedelta(days=30)
 """GOVERNANCE retention that the made lake's loader sets on each Bronze object."""
 

@@ -32,7 +32,7 @@ def check_map(data_map: DataMap, *, store: ObjectStore, engine: TableEngine | No
             place = data_map.at(dataset.name, "table")
             raise DataMapError(f"{place}: expected a table of the catalog; it has no such table.")
         head = engine.head(dataset.table)
-        for problem in _column_problems(data_map, dataset, head):
+        for problem in column_problems(data_map, dataset, head):
             raise DataMapError(problem)
         store.require_versioned(normalise(head.location))
         for reason in engine.refusals(dataset.table):
@@ -49,7 +49,8 @@ def leaf_types(columns: Mapping[str, str]) -> dict[str, str]:
     return plain
 
 
-def _column_problems(data_map: DataMap, dataset: Dataset, head: TableHead) -> Iterator[str]:
+def column_problems(data_map: DataMap, dataset: Dataset, head: TableHead) -> Iterator[str]:
+    """Each column that the map names and the table does not have as it must, with the line."""
     types = leaf_types(head.columns)
     text_only = [("mentions", p) for p in dataset.roles.mentions]
     text_only += [("linked", p) for _, paths in dataset.roles.linked for p in paths]

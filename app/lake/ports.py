@@ -243,6 +243,8 @@ class TableHead:
     """Columns that any partition spec of the table is made of."""
     parents: Mapping[int, int | None] = field(default_factory=dict)
     """Snapshot -> the one it was committed upon."""
+    sort_keys: tuple[str, ...] = ()
+    """Columns that any sort order of the table is made of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,6 +347,14 @@ class TableEngine(Protocol):
 
     def expire(self, table: str, snapshot_ids: Iterable[int]) -> None:
         """Expire exactly these snapshots (already gone is success). Deletes no file."""
+        ...
+
+    def set_properties(self, table: str, changes: Mapping[str, str | None]) -> None:
+        """Set each property, or take it away (None), in ONE commit without a snapshot.
+
+        CommitConflictError when others were faster each time, and nothing is changed.
+        UnreachableError: the outcome is unknown, look at `head`.
+        """
         ...
 
     def batches(self, table: str, *, columns: Iterable[str]) -> Iterator[pa.RecordBatch]:

@@ -32,6 +32,8 @@ READ = (
     *("s3:GetBucketObjectLockConfiguration", "s3:ListBucket", "s3:ListBucketVersions"),
     *("s3:ListBucketMultipartUploads", "s3:ListMultipartUploadParts", "s3:GetBucketLocation"),
 )
+LOOK = ("s3:GetLifecycleConfiguration", "s3:GetReplicationConfiguration")
+"""What `clearlake doctor` asks of a bucket with the reading credential."""
 PUT = ("s3:PutObject", "s3:PutObjectTagging", "s3:PutObjectRetention", "s3:AbortMultipartUpload")
 VOLUMES = 2000
 """Each bucket has a volume of its own; by itself it counts them by what is free on the disk."""
@@ -46,7 +48,7 @@ RIGHTS: Mapping[str, tuple[str, ...]] = {
         *("s3:CreateBucket", "s3:PutBucketVersioning", "s3:PutBucketObjectLockConfiguration"),
         HIDE,
     ),
-    "reader": READ,
+    "reader": (*READ, *LOOK),
     "eraser": (*READ, *PUT),
     "purger": (
         *READ,

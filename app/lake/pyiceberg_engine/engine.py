@@ -21,7 +21,7 @@ from pyiceberg.transforms import IdentityTransform
 from app.domain.datasets import Catalog
 from app.domain.errors import CommitConflictError, LakeError
 from app.lake.ports import DataFile, Reach, TableHead
-from app.lake.pyiceberg_engine import commits, history, refusals, rows
+from app.lake.pyiceberg_engine import commits, history, refusals, rows, settings
 from app.lake.pyiceberg_engine.commits import RUN, STEP
 from app.lake.pyiceberg_engine.faults import lake_errors
 from app.lake.pyiceberg_engine.listing import (
@@ -89,6 +89,7 @@ class PyIcebergEngine:
             field_ids=leaves,
             keys=tuple(sorted(_partition_sources(metadata))),
             parents={s.snapshot_id: s.parent_snapshot_id for s in metadata.snapshots},
+            sort_keys=settings.sort_sources(metadata),
         )
 
     def refusals(self, table: str) -> tuple[str, ...]:
@@ -205,6 +206,11 @@ class PyIcebergEngine:
     def expire(self, table: str, snapshot_ids: Iterable[int]) -> None:
         """Also takes metadata files that list these snapshots out of the metadata log."""
         history.expire(self._catalog, lambda: self._load(table), ids=frozenset(snapshot_ids))
+
+    def set_properties(self, table: str, changes: Mapping[str, str | None]) -> None:
+        settings.change(
+            self._catalog, lambda: self._load(table), changes=changes, staged=self._staged
+        )
 
     # --- rows ----------------------------------------------------------------------------
 
