@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from app.domain.actors import WORKER
+from app.domain.canary import Limit, narrowed
 from app.domain.errors import NotFoundError, StoppedError
 from app.domain.failpoints import failpoint
 from app.domain.identifiers import Identity
@@ -19,6 +20,7 @@ from app.domain.steps import Step, StepEnd
 from app.lake.mapcheck import check_map
 from app.lake.ports import Doors
 from app.services import dsars, entries, scopes, suppression
+from app.services.canaries import limit_in
 from app.services.journal import RunSeal
 from app.services.leases import Lease
 from app.services.parts import Lake, Parts, Transaction
@@ -42,6 +44,7 @@ class _Asked:
     scopes: Mapping[str, ScopeRow]
     known: tuple[Identity, ...] | None = field(default=None, repr=False)
     """The people, where they were written down already: a repeat, a later pass, a follow-up."""
+    limit: Limit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ def resolve(step: Step, lease: Lease, parts: Parts) -> StepEnd:
     if lease.stop():
         raise StoppedError("Told to stop before the people were resolved.")
     with parts.lake.open() as doors:
+        narrowed(parts.lake.data_map, asked.limit)  # refused before anything is written down
         check_map(parts.lake.data_map, store=doors.reader, engine=doors.engine)
         found = _find(parts, parts.lake, doors, asked)
     failpoint("runs.resolved")
@@ -82,11 +86,12 @@ def _load(parts: Parts, run_id: str) -> _Asked | None:
         mine = [cases.get(tx, c.dsar_id) for c in runs.dsars_of(tx, run_id)]
         found = {case.id: cases.scope_of(tx, case.id) for case in mine}
         sealed = runs.document(tx, run_id, IDENTITIES)
+        limit = limit_in(runs.facts(tx, run_id))
     known = None
     if sealed is not None:
         seal = RunSeal.of(parts.keys, run_id)
         known = tuple(seal.opened_document(IDENTITIES, sealed, list[Identity]))
-    return _Asked(tuple(mine), {k: v for k, v in found.items() if v is not None}, known)
+    return _Asked(tuple(mine), {k: v for k, v in found.items() if v is not None}, known, limit)
 
 
 def _find(parts: Parts, lake: Lake, doors: Doors, asked: _Asked) -> _Found:
@@ -142,7 +147,7 @@ def _record(lease: Lease, parts: Parts, run_id: str, asked: _Asked, found: _Foun
             return StepEnd(receipt=SKIPPED)
         runs.lock_dsars(tx, run_id)
         runs.put_document(tx, run_id, IDENTITIES, sealed)
-        runs.put_facts(tx, run_id, course_facts(parts.lake.data_map))
+        runs.put_facts(tx, run_id, course_facts(parts.lake.data_map, asked.limit))
         for identity in found.leaves:
             _leave(tx, parts, run_id, identity, found.look)
         _suppress(tx, parts, run_id, asked, found)
