@@ -212,11 +212,7 @@ def cases_at_work(tx: Transaction, dsar_ids: Iterable[str]) -> frozenset[str]:
 
 
 def _at_work() -> Select[tuple[str]]:
-    return (
-        select(run_dsar.c.dsar_id)
-        .join(run, run.c.id == run_dsar.c.run_id)
-        .where(_has_work())
-    )
+    return select(run_dsar.c.dsar_id).join(run, run.c.id == run_dsar.c.run_id).where(_has_work())
 
 
 def _has_work() -> ColumnElement[bool]:
