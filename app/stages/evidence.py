@@ -207,11 +207,10 @@ def _with_earlier(facts: DatasetFacts, dataset: Dataset, journal: Journal) -> Da
     if before is None:
         return facts
     earlier = table_facts(dataset, before, horizon="")
-    counts = replace(earlier.counts, before=earlier.counts.deleted, parked=0)
     return replace(
         facts,
         changed=facts.changed + earlier.changed,
-        counts=facts.counts + counts,
+        counts=facts.counts + earlier.counts,
         files_purged=facts.files_purged + earlier.files_purged,
         snapshots_added=facts.snapshots_added + earlier.snapshots_added,
         snapshots_expired=facts.snapshots_expired + earlier.snapshots_expired,

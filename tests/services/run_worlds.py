@@ -88,10 +88,6 @@ class RunWorld:
         """Approve a case that waits for it (again)."""
         approve(self.parts, get(self.parts, dsar_id), review=None)
 
-    def stitch_anew(self) -> None:
-        """A night passes."""
-        stitch(self.place.engine, built_at=datetime(2026, 11, 7, tzinfo=UTC))
-
     def state(self, dsar_id: str) -> State:
         return get(self.parts, dsar_id).state
 
