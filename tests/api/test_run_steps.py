@@ -113,7 +113,10 @@ def test_a_limit_is_a_part_of_the_map_and_a_run_shows_it(
     assert answer.status_code == 202, answer.text
     url = f"/v1/runs/{answer.json()['id']}"
     found = http.get(url, headers=operator).json()
-    assert (found["limit"], found["legal_moves"]) == ("raw_events/event_dt=2026-11-01", ["stop", "undo"])
+    assert (found["limit"], found["legal_moves"]) == (
+        "raw_events/event_dt=2026-11-01",
+        ["stop", "undo"],
+    )
     assert [e["command"] for e in found["exits"]][1] == f"clearlake run undo {found['id']}"
     assert refused(http.post(f"{url}/widen", headers=operator)) == (409, "illegal_move")
 
