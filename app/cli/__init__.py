@@ -49,7 +49,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "secrets": ("secrets", "secrets"),
     "keys": ("keys", "app"),
     "dsar": ("cases", "dsars"),
-    "run": ("cases", "runs"),
+    "run": ("runs", "runs"),
     "erase": ("erase", "erase"),
     "check": ("erase", "check"),
     "lake": ("lake", "app"),

@@ -150,43 +150,72 @@ def _fits(move: Move, type_: DsarType) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a case waits for, and whose move it is."""
+    """What a case waits for, whose move it is, and the way out."""
 
     what: str
     whose: str
-    """service | privacy_officer | nobody"""
+    """service | privacy_officer | operator | nobody"""
+    exit: str = ""
+    """The commands that a person can give now (RUN: the last of the case's runs)."""
 
 
+_BEFORE = "dsar cancel or dsar reject, with a reason"
 _NEEDS: Mapping[State, Needs] = MappingProxyType(
     {
-        State.RECEIVED: Needs("the service resolves who this is in the lake", "service"),
+        State.RECEIVED: Needs(
+            "the service resolves who this is in the lake",
+            "service",
+            f"where it cannot: mend the cause, then dsar retry; else {_BEFORE}",
+        ),
         State.AWAITING_APPROVAL: Needs(
             "somebody other than the requester looks at the preview and approves its scope",
             "privacy_officer",
+            f"dsar preview, then dsar approve; else {_BEFORE}",
         ),
-        State.QUEUED: Needs("the next run takes it", "service"),
-        State.RUNNING: Needs("the run erases, checks, purges and verifies", "service"),
+        State.QUEUED: Needs(
+            "the next run takes it", "service", f"run start begins one; else {_BEFORE}"
+        ),
+        State.RUNNING: Needs(
+            "the run erases, checks, purges and verifies",
+            "service",
+            "run show RUN; run undo RUN until its point of no return",
+        ),
         State.SETTLING: Needs("late data may still land; a sweep looks for it", "service"),
-        State.PENDING_RETENTION: Needs("a retention lock ends, then the rest is purged", "service"),
+        State.PENDING_RETENTION: Needs(
+            "a retention lock ends, then the rest is purged", "service", "run resume RUN, earlier"
+        ),
         State.ON_HOLD: Needs(
             "a legal hold is lifted or a missing right is given, then the run is resumed",
             "privacy_officer",
+            "run resume RUN",
         ),
         State.STUCK: Needs(
-            "somebody looks at what the run could not finish, then resumes it", "privacy_officer"
+            "somebody looks at what the run could not finish, then resumes it",
+            "privacy_officer",
+            "run show RUN names the exit of each step; run resume RUN or run undo RUN; once no run "
+            "has the case, dsar reject",
         ),
         State.COMPLETED: Needs("nothing", "nobody"),
         State.REJECTED: Needs("nothing", "nobody"),
         State.CANCELLED: Needs("nothing", "nobody"),
     }
 )
+_LIMITED = Needs(
+    "somebody looks at the report of the part that was erased, then widens the run to the whole "
+    "lake",
+    "operator",
+    "run widen RUN",
+)
 
 
-def needs(state: State, type_: DsarType) -> Needs:
-    """What a case waits for now."""
+def needs(state: State, type_: DsarType, *, outcome: str | None = None) -> Needs:
+    """What a case waits for now. `outcome`: of its last report."""
     if type_ is not DsarType.ERASURE and state not in CLOSED:
         return Needs(
             f"a person carries it out: the service does not do {type_.value} by itself",
             "privacy_officer",
+            "carry it out, then dsar reject or dsar cancel, with a reason",
         )
+    if state is State.RUNNING and outcome == "limited":
+        return _LIMITED
     return _NEEDS[state]

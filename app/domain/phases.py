@@ -34,6 +34,8 @@ class Course:
     """Without the identity table."""
     identity: str | None = None
     """dim_identity: erased and purged last, because it is the only map."""
+    is_whole: bool = True
+    """False: the run is limited to a part of the lake, and does not look beside it."""
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -211,7 +213,8 @@ def _purge(standing: Standing) -> list[NewStep]:
 
 
 def _verify(standing: Standing) -> list[NewStep]:
-    return _once(StepKind.VERIFY, standing, (*standing.course.datasets, BESIDE))
+    beside = (BESIDE,) if standing.course.is_whole else ()
+    return _once(StepKind.VERIFY, standing, (*standing.course.datasets, *beside))
 
 
 def _report(standing: Standing) -> list[NewStep]:

@@ -182,7 +182,7 @@ def overview(tx: Transaction, *, dsar_id: str) -> Overview:
             regime=case.regime,
             calendar=case.calendar,
         ),
-        needs=needs(case.state, case.type),
+        needs=needs(case.state, case.type, outcome=case.outcome),
         legal_moves=tuple(m.value for m in decisions.legal_of(tx, case)),
         waiting_until=case.waiting_until,
         waiting_reason=_waiting_reason(tx, case),
@@ -226,7 +226,7 @@ def summaries(
             runs=tuple(r.id for r in runs.get(case.id, ())),
             outcome=case.outcome,
             verdict=case.verdict,
-            needs=needs(case.state, case.type),
+            needs=needs(case.state, case.type, outcome=case.outcome),
         )
         for case in cases
     ]

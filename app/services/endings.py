@@ -63,6 +63,11 @@ def finish_case(
     """
     case = cases.get(tx, dsar_id, lock=True)
     said = _said(case, outcome, verdict)
+    if outcome is Outcome.LIMITED:
+        # It stays in its run, which has the rest of the lake to do once a person widens it.
+        cases.put(tx, dsar_id, **said)
+        entries.record(actor, tx, verb="dsar.limited", about=dsar_id, run_id=run_id)
+        return case.state
     if outcome in _WAITS:
         move, verb, why = _WAITS[outcome]
         cases.put(tx, dsar_id, **said)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from app.domain.canary import narrowed
 from app.domain.datasets import DataMap, Dataset
 from app.domain.errors import CheckFailedError, DataMapError, StoppedError, UnreachableError
 from app.domain.failpoints import failpoint
@@ -20,6 +21,7 @@ from app.domain.receipts import TableWork, WorkState
 from app.domain.runs import Stage
 from app.domain.steps import Step, StepEnd, StepKind, StepState
 from app.lake.bronze import unfinished
+from app.services.canaries import limit_in
 from app.services.journal import LedgerJournal, RunSeal
 from app.services.leases import Lease
 from app.services.ledger import Act
@@ -29,6 +31,7 @@ from app.services.run_people import SKIPPED, resolve
 from app.services.run_reports import report
 from app.services.run_stages import IDENTITIES, reach
 from app.stages.acts import ROUNDS, Acts
+from app.stages.anew import begin_anew
 from app.stages.grouping import groups
 from app.store import runs
 
@@ -67,6 +70,7 @@ def _plan(hand: _Hand) -> StepEnd:
     acts, journal = hand.acts, hand.journal
     acts.plan_dataset(hand.dataset)
     if hand.dataset.table is not None:
+        begin_anew(hand.dataset, journal=journal, engine=acts.engine)
         return StepEnd()
     todo = acts.again(hand.dataset)
     failpoint("erasures.before_parts")
@@ -219,7 +223,7 @@ def _load(step: Step, lease: Lease, parts: Parts) -> _Loaded | None:
     failpoint("erasures.loaded")
     assert sealed is not None
     seal = RunSeal.of(parts.keys, run.id)
-    data_map = parts.lake.data_map
+    data_map = narrowed(parts.lake.data_map, limit_in(facts))
     if (unparsable := facts.get(f"unparsable:{step.target}")) is not None:
         data_map = replace(data_map, unparsable=unparsable)
     return _Loaded(seal.opened_document(IDENTITIES, sealed, list[Identity]), data_map)

@@ -69,6 +69,8 @@ SENTENCES: Mapping[str, str] = MappingProxyType(
         "dsar.held": "Something is held: {reason}.",
         "dsar.stuck": "It could not be finished: {reason}.",
         "dsar.retaken": "The run goes on.",
+        "dsar.limited": "A part of the lake was erased and verified. The run waits to be widened "
+        "to the whole.",
         "dsar.followed_up": "Late data of the person was found; another run erases it.",
         "dsar.late_data_left": "Late data came of values that are active again ({values}): it "
         "stays, and so does what comes late of them from now on. A new case erases all of it.",
@@ -82,6 +84,7 @@ SENTENCES: Mapping[str, str] = MappingProxyType(
         "run.point_of_no_return": "The time to undo is over; what was replaced is destroyed now.",
         "run.stopped": "The run was told to stop.",
         "run.resumed": "The run goes on.",
+        "run.widened": "The run was limited to {limit}; now it goes over the whole lake.",
         "run.left": "A case left the run: its scope was no longer the one approved.",
         "run.undo_requested": "The run is being undone.",
         "run.undone": "The run was undone: every replaced byte is back.",
@@ -90,6 +93,7 @@ SENTENCES: Mapping[str, str] = MappingProxyType(
         "suppression.written": "From now on late data of the run's people is looked for until "
         "{until}.",
         "step.failed": "A step failed and is tried again: {kind} {target} ({code}).",
+        "step.retried": "A step that waited is tried again: {kind} {target}.",
         "step.timed_out": "A worker went silent; its step is done again: {kind} {target}.",
         "step.parked": "A step waits for a person: {kind} {target} ({code}).",
     }

@@ -320,8 +320,8 @@ class Acts:
 
     def _undo_table(self, dataset: Dataset) -> int:
         work = self.journal.table_work(dataset.name)
-        if work is None:
-            return 0
+        if work is None or (work.expired and work.state is not WorkState.COMMITTED):
+            return 0  # an earlier pass destroyed it; this one has nothing there to put back
         undone = undo_table(
             work,
             engine=self.engine,

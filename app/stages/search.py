@@ -5,10 +5,11 @@ app.lake.verify.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from app.domain.canary import Limit, only, untouched
 from app.domain.datasets import DataMap, Dataset
 from app.domain.failpoints import failpoint
 from app.domain.findings import Finding, Seen
@@ -93,10 +94,13 @@ def look_beside(
     _put(journal, _BESIDE, _part(verified, "", None))
 
 
-def seeing(journal: Journal, data_map: DataMap) -> Seeing:
-    """All that the second look saw, once every dataset and what lies beside them was looked at."""
-    parts = {d.name: _looked(journal, f"seeing:{d.name}") for d in data_map.datasets}
-    beside = _looked(journal, _BESIDE)
+def seeing(journal: Journal, data_map: DataMap, *, limit: Limit | None = None) -> Seeing:
+    """All that the second look saw, once every dataset and what lies beside them was looked at; or
+    what the run was limited to, and then also what was not looked at.
+    """
+    looked_at = only(data_map, limit).datasets
+    parts = {d.name: _looked(journal, f"seeing:{d.name}") for d in looked_at}
+    beside = _looked(journal, _BESIDE) if limit is None else _part_of(untouched(data_map, limit))
     every = [*parts.values(), beside]
     # The tables' own horizons were reached when the erase stage ended, at the latest.
     committed_at = datetime.fromisoformat(journal.fact("erased_at") or "")
@@ -130,6 +134,11 @@ def _table_works(data_map: DataMap, journal: Journal) -> dict[str, TableWork]:
 
 def _part(verified: Verified, horizon: str, horizon_at: datetime | None) -> _Part:
     return _Part(verified.findings, dict(verified.seen), verified.undeclared, horizon, horizon_at)
+
+
+def _part_of(findings: Iterable[Finding]) -> _Part:
+    """Of what nobody looked at."""
+    return _Part(tuple(findings), {}, (), "", None)
 
 
 def _put(journal: Journal, name: str, part: _Part) -> None:

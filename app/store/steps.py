@@ -37,6 +37,10 @@ class StepRow:
     receipt: Mapping[str, int | str] = field(default_factory=dict)
     error_code: str | None = None
     reason: str | None = None
+    max_attempts: int = 5
+    lease_owner: str | None = None
+    since: datetime | None = None
+    """When it came to this state, or was last at work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +136,18 @@ def of_run(tx: Transaction, run_id: str) -> list[StepRow]:
     return [step_row(r) for r in rows]
 
 
+def page(
+    tx: Transaction, run_id: str, *, states: Sequence[StepState], after: str | None, limit: int
+) -> list[StepRow]:
+    """Steps of a run in these states (none: in any), in the order of their ids, from behind one."""
+    query = select(step).where(step.c.run_id == run_id)
+    if states:
+        query = query.where(step.c.state.in_([s.value for s in states]))
+    if after is not None:
+        query = query.where(step.c.id > after)
+    return [step_row(r) for r in tx.run(query.order_by(step.c.id).limit(limit))]
+
+
 def get(tx: Transaction, step_id: str) -> StepRow | None:
     """One step, or None."""
     row = tx.run(select(step).where(step.c.id == step_id)).one_or_none()
@@ -178,4 +194,7 @@ def step_row(row: Row[Any]) -> StepRow:
         receipt=row.receipt or {},
         error_code=row.error_code,
         reason=row.reason,
+        max_attempts=row.max_attempts,
+        lease_owner=row.lease_owner,
+        since=row.ended_at or row.started_at or row.created_at,
     )

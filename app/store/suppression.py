@@ -6,15 +6,16 @@ Not here: what is suppressed and for how long (app.services.suppression), what a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import Select, delete, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, and_, delete, func, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from app.domain.dsars import State
-from app.domain.runs import AT_WORK
+from app.domain.runs import AT_WORK, Stage
+from app.store.runs import LIMIT
 from app.store.tables import (
     consent_digest,
     dsar,
@@ -129,9 +130,10 @@ def expire(tx: Transaction) -> int:
     return tx.run(delete(suppression).where(suppression.c.until <= func.now())).rowcount
 
 
-def lift(tx: Transaction, run_id: str) -> int:
-    """Delete what a run wrote: everything it erased was put back. How many."""
-    return tx.run(delete(suppression).where(suppression.c.run_id == run_id)).rowcount
+def lift(tx: Transaction, run_id: str, dsar_ids: Collection[str]) -> int:
+    """Delete what a run wrote of these cases: what it erased was put back. How many."""
+    mine = suppression.c.run_id == run_id, suppression.c.dsar_id.in_(sorted(dsar_ids))
+    return tx.run(delete(suppression).where(*mine)).rowcount
 
 
 def digest_rows(tx: Transaction, generation: int) -> int:
@@ -198,8 +200,8 @@ def last_horizons(tx: Transaction, dsar_ids: Iterable[str]) -> dict[tuple[str, s
 
 
 def runs_at_work(tx: Transaction) -> frozenset[str]:
-    """Runs that are at work on the lake."""
-    rows = tx.run(select(run.c.id).where(run.c.stage.in_(sorted(AT_WORK))))
+    """Runs that are at work on the lake, or have a part of it behind them and the rest to do."""
+    rows = tx.run(select(run.c.id).where(_has_work()))
     return frozenset(rows.scalars())
 
 
@@ -210,11 +212,15 @@ def cases_at_work(tx: Transaction, dsar_ids: Iterable[str]) -> frozenset[str]:
 
 
 def _at_work() -> Select[tuple[str]]:
-    return (
-        select(run_dsar.c.dsar_id)
-        .join(run, run.c.id == run_dsar.c.run_id)
-        .where(run.c.stage.in_(sorted(AT_WORK)))
+    return select(run_dsar.c.dsar_id).join(run, run.c.id == run_dsar.c.run_id).where(_has_work())
+
+
+def _has_work() -> ColumnElement[bool]:
+    limited = select(run_fact.c.run_id).where(
+        run_fact.c.run_id == run.c.id, run_fact.c.name == LIMIT, run_fact.c.value != ""
     )
+    waits = and_(run.c.stage == Stage.PENDING, limited.exists())
+    return or_(run.c.stage.in_(sorted(AT_WORK)), waits)
 
 
 def lock_cases(tx: Transaction, dsar_ids: Iterable[str]) -> dict[str, State]:

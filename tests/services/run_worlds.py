@@ -84,6 +84,10 @@ class RunWorld:
             approve(self.parts, get(self.parts, dsar_id), review=None)
         return ids
 
+    def approved(self, dsar_id: str) -> None:
+        """Approve a case that waits for it (again)."""
+        approve(self.parts, get(self.parts, dsar_id), review=None)
+
     def state(self, dsar_id: str) -> State:
         return get(self.parts, dsar_id).state
 
