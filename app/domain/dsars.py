@@ -94,12 +94,19 @@ class Move(StrEnum):
     COMPLETE = "complete"
     DEFER = "defer"
     HOLD = "hold"
+    """A legal hold hits it, or forbade its run to finish."""
+    LIFT = "lift"
+    """The last hold was released, and nobody has approved it yet."""
+    LIFT_APPROVED = "lift_approved"
+    """The last hold was released; what was approved before still is."""
     STICK = "stick"
     RETAKE = "retake"
     """The same run goes on, or a follow-up run begins."""
 
 
-_BEFORE_A_RUN = (State.RECEIVED, State.AWAITING_APPROVAL, State.QUEUED)
+_DECIDABLE = (State.AWAITING_APPROVAL, State.QUEUED)
+_BEFORE_A_RUN = (State.RECEIVED, *_DECIDABLE, State.ON_HOLD)
+"""On hold: as far as no run has it (app.services.decisions)."""
 _WAITING = (State.PENDING_RETENTION, State.ON_HOLD, State.STUCK)
 _ENDING = (State.RUNNING, *_WAITING)
 
@@ -117,7 +124,9 @@ MOVES: Mapping[Move, Mapping[State, State]] = MappingProxyType(
         Move.SETTLE: dict.fromkeys(_ENDING, State.SETTLING),
         Move.COMPLETE: dict.fromkeys((*_ENDING, State.SETTLING), State.COMPLETED),
         Move.DEFER: dict.fromkeys(_ENDING, State.PENDING_RETENTION),
-        Move.HOLD: dict.fromkeys(_ENDING, State.ON_HOLD),
+        Move.HOLD: dict.fromkeys((*_DECIDABLE, *_ENDING), State.ON_HOLD),
+        Move.LIFT: {State.ON_HOLD: State.AWAITING_APPROVAL},
+        Move.LIFT_APPROVED: {State.ON_HOLD: State.QUEUED},
         Move.STICK: dict.fromkeys((*_ENDING, State.SETTLING), State.STUCK),
         Move.RETAKE: dict.fromkeys((*_WAITING, State.SETTLING, State.COMPLETED), State.RUNNING),
     }

@@ -22,12 +22,14 @@ from app.domain.errors import (
 )
 from app.domain.failpoints import failpoint
 from app.domain.runs import ENDED, Stage
-from app.services import actors, dsars, entries
+from app.services import actors, dsars, entries, holds
 from app.services.parts import Parts, Transaction
 from app.services.previews import made_scope
 from app.store import dsar_records as records
 from app.store import dsars as store
 from app.store.dsars import Dsar, ScopeRow
+
+_MAYBE_IN_A_RUN = (State.STUCK, State.ON_HOLD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,8 @@ def approve(
     """Approve the scope as it was shown. The next run that fits it takes the case.
 
     1. Nobody approves what they requested, and no service key approves (FourEyesError).
-    2. The case is one that can be approved (IllegalMoveError names what is legal).
+    2. The case is one that can be approved (IllegalMoveError names what is legal), and no legal
+       hold hits it (OnHoldError names the holds).
     3. The digest is that of the scope as it stands now (ScopeChangedError).
     4. Every shared value is decided (InvalidFieldsError); what is written down as approved is the
        scope after that decision, and the run must find the same.
@@ -60,6 +63,7 @@ def approve(
     case = _locked(tx, dsar_id, expected_version)
     _require_other_person(actor, tx, case, parts)
     moved(case.state, Move.APPROVE, type_=case.type)
+    holds.require_none(tx, dsar_id)
     scope = store.scope_of(tx, dsar_id)
     if scope is None:
         raise NotReadyError("The scope of this case is being looked for.")
@@ -102,12 +106,11 @@ def reject(
     reason: str,
     expected_version: int | None = None,
 ) -> Dsar:
-    """Refuse a case before a run has taken it, or one that is stuck with no run at it any more; its
-    keys go soon after. The reason is sealed.
+    """Refuse a case before a run has taken it, or one that is stuck or on hold with no run at it
+    any more; its keys go soon after. The reason is sealed.
     """
     case = _locked(tx, dsar_id, expected_version)
-    if case.state is State.STUCK and not _left_by_runs(tx, dsar_id):
-        raise IllegalMoveError("A run has this case: resume it or undo it first.")
+    _require_left_by_runs(tx, case)
     return _closed_by(actor, tx, parts, case, Move.REJECT, "dsar.rejected", reason)
 
 
@@ -122,15 +125,21 @@ def cancel(
 ) -> Dsar:
     """Take a case back before a run has taken it; its keys go soon after. The reason is sealed."""
     case = _locked(tx, dsar_id, expected_version)
+    _require_left_by_runs(tx, case)
     return _closed_by(actor, tx, parts, case, Move.CANCEL, "dsar.cancelled", reason)
 
 
 def legal_of(tx: Transaction, case: Dsar) -> tuple[Move, ...]:
     """What a person may do with a case now."""
     legal = legal_moves(case.state, case.type)
-    if case.state is State.STUCK and not _left_by_runs(tx, case.id):
-        return tuple(m for m in legal if m is not Move.REJECT)
+    if case.state in _MAYBE_IN_A_RUN and not _left_by_runs(tx, case.id):
+        return ()
     return legal
+
+
+def _require_left_by_runs(tx: Transaction, case: Dsar) -> None:
+    if case.state in _MAYBE_IN_A_RUN and not _left_by_runs(tx, case.id):
+        raise IllegalMoveError("A run has this case: resume it or undo it first.")
 
 
 def _left_by_runs(tx: Transaction, dsar_id: str) -> bool:

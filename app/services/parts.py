@@ -64,3 +64,12 @@ class Parts:
     rules: Rules = Rules()
     lake: Lake | None = field(default=None)
     """None in a process that never touches it (the HTTP service)."""
+    datasets: frozenset[str] | None = field(default=None)
+    """The names in the map, where a process has it without the lake. None: it has not."""
+
+    @property
+    def dataset_names(self) -> frozenset[str] | None:
+        """Every dataset of the map; None in a process without one."""
+        if self.lake is None:
+            return self.datasets
+        return frozenset(d.name for d in self.lake.data_map.datasets)

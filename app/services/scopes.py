@@ -22,13 +22,14 @@ from app.domain.plans import Plan, scope_digest, subject_plan
 from app.domain.steps import Step, StepEnd, StepState
 from app.lake.mapcheck import check_map
 from app.lake.ports import Doors
-from app.services import dsars, entries
+from app.services import dsars, entries, holds
 from app.services.leases import Lease
 from app.services.parts import Lake, Parts, Transaction
 from app.services.previews import MadeScope, Withheld, sealed_row
 from app.stages.planning import make_plan
 from app.stages.resolving import lake_fingerprint, resolve_people
 from app.store import dsars as store
+from app.store import holds as hold_rows
 from app.store.dsars import Dsar, ScopeRow
 
 BATCH = 500
@@ -254,6 +255,7 @@ def store_scope(
     row = scope_row(parts, identity, look=look, data_map=data_map, tx=tx)
     counts: dict[str, int] = row.plan["identifiers"]
     store.put_scope(tx, row)
+    holds.protects(tx, parts, identity)
     dsars.change(tx, case, move, identity_counts=counts, shared_count=len(identity.shared))
     failpoint("scopes.before_entry")
     entries.record(
@@ -267,6 +269,8 @@ def store_scope(
         shared=len(identity.shared),
         undecided=row.undecided,
     )
+    if hits := hold_rows.hits_of(tx, [case.id]).get(case.id):
+        return holds.hold(WORKER, tx, case.id, hits=hits)
     return store.get(tx, case.id)
 
 

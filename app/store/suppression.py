@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from app.domain.dsars import State
 from app.domain.runs import AT_WORK
+from app.store.hold_tables import hold_digest, identity_digest
 from app.store.tables import (
     consent_digest,
     dsar,
@@ -136,7 +137,7 @@ def lift(tx: Transaction, run_id: str) -> int:
 
 def digest_rows(tx: Transaction, generation: int) -> int:
     """How many rows of any table still need this digest key."""
-    tables = suppression, dsar_digest, consent_digest
+    tables = suppression, dsar_digest, consent_digest, identity_digest, hold_digest
     return sum(
         tx.run(select(func.count()).where(t.c.generation == generation)).scalar_one()
         for t in tables
