@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from app.audit.keys import KeyStore
+from app.domain.breakers import Limits
 from app.domain.datasets import DataMap
 from app.lake.ports import Doors
 from app.store.transaction import Database, Transaction
@@ -39,6 +40,8 @@ class Rules:
     reconcile_every: timedelta = timedelta(seconds=15)
     retry_after: timedelta = timedelta(seconds=5)
     """The first pause after a failed attempt; it doubles with each."""
+    breakers: Limits = field(default_factory=Limits)
+    """Numbers beyond which the approver must say that it is no mistake."""
     service_keys_may_approve: bool = False
     """Only where CLEARLAKE_ENV=demo, and the report says so. Keys that one hand made may then
     request and approve too: whoever tries the demo is alone.

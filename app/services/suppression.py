@@ -111,9 +111,11 @@ def _rows(
         )
 
 
-def lift(tx: Transaction, *, run_id: str) -> int:
-    """A run was undone: what it erased is back, and rightly so. How many rows are gone."""
-    gone = store.lift(tx, run_id)
+def lift(tx: Transaction, *, run_id: str, dsar_id: str | None = None) -> int:
+    """A run was undone, or one case left it: what it erased is back, or was never erased, and
+    rightly so. How many rows are gone.
+    """
+    gone = store.lift(tx, run_id, dsar_id=dsar_id)
     if gone:
         entries.record(WORKER, tx, verb="suppression.lifted", about=run_id, rows=gone)
     return gone

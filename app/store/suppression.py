@@ -130,9 +130,12 @@ def expire(tx: Transaction) -> int:
     return tx.run(delete(suppression).where(suppression.c.until <= func.now())).rowcount
 
 
-def lift(tx: Transaction, run_id: str) -> int:
-    """Delete what a run wrote: everything it erased was put back. How many."""
-    return tx.run(delete(suppression).where(suppression.c.run_id == run_id)).rowcount
+def lift(tx: Transaction, run_id: str, *, dsar_id: str | None = None) -> int:
+    """Delete what a run wrote (of one case): everything it erased was put back. How many."""
+    lifted = delete(suppression).where(suppression.c.run_id == run_id)
+    if dsar_id is not None:
+        lifted = lifted.where(suppression.c.dsar_id == dsar_id)
+    return tx.run(lifted).rowcount
 
 
 def digest_rows(tx: Transaction, generation: int) -> int:
