@@ -17,6 +17,7 @@ import typer
 
 from app.cli.display import ERR, OUT, print_json
 from app.client import Client
+from app.domain.breakers import BreakerKind
 from app.domain.dsars import DsarType, Regulation
 from app.domain.errors import SettingsError, UsageError
 from app.settings import PREFIX, with_files
@@ -121,6 +122,10 @@ def approve(
     shared_review: Annotated[
         SharedReview | None, typer.Option(help="Where the preview has undecided values.")
     ] = None,
+    accept: Annotated[
+        list[BreakerKind] | None,
+        typer.Option(help="A breaker of the preview that is no mistake; once for each."),
+    ] = None,
     reason: Annotated[str | None, typer.Option(help="Sealed with the case.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -128,6 +133,7 @@ def approve(
     body = {
         "scope_digest": confirm,
         "shared_review": shared_review.value if shared_review else None,
+        "accept": [kind.value for kind in accept or ()],
         "reason": reason,
     }
     with _service() as service:

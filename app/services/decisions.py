@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from app.domain.actors import Actor, ActorKind
+from app.domain.breakers import unaccepted
 from app.domain.dsars import Move, State, legal_moves, moved
 from app.domain.errors import (
     FourEyesError,
@@ -40,6 +41,8 @@ class Approval:
     shared_review: str | None = None
     """tombstone | keep: for shared values that the map leaves to a person."""
     reason: str | None = field(default=None, repr=False)
+    accept: tuple[str, ...] = ()
+    """Kinds of breakers that the approver has seen and takes for no mistake."""
 
 
 def approve(
@@ -57,7 +60,8 @@ def approve(
     2. The case is one that can be approved (IllegalMoveError names what is legal), and no legal
        hold hits it (OnHoldError names the holds).
     3. The digest is that of the scope as it stands now (ScopeChangedError).
-    4. Every shared value is decided (InvalidFieldsError); what is written down as approved is the
+    4. Every breaker that tripped is accepted by its name, and no other (InvalidFieldsError).
+    5. Every shared value is decided (InvalidFieldsError); what is written down as approved is the
        scope after that decision, and the run must find the same.
     """
     case = _locked(tx, dsar_id, expected_version)
@@ -69,6 +73,7 @@ def approve(
         raise NotReadyError("The scope of this case is being looked for.")
     if not hmac.compare_digest(scope.digest, approval.scope_digest):
         raise ScopeChangedError("This is not the digest of the scope as it stands: preview again.")
+    _require_accepted(case, approval)
     approved_scope = _decided(scope, approval)
     sealed_reason = _sealed_reason(parts, case, "approve", approval.reason)
     dsars.change(
@@ -80,6 +85,7 @@ def approve(
         approved_at=tx.now(),
         approved_scope=approved_scope,
         shared_review=approval.shared_review,
+        accepted=sorted(approval.accept),
         sealed_reason=sealed_reason,
     )
     failpoint("dsars.before_approved_entry")
@@ -94,6 +100,11 @@ def approve(
         shared_review=approval.shared_review,
         undecided=scope.undecided,
     )
+    for kind in sorted(approval.accept):
+        found = {b.dataset or "case": b.found for b in case.breakers if b.kind.value == kind}
+        entries.record(
+            actor, tx, verb="dsar.breaker_accepted", about=dsar_id, kind=kind, found=found
+        )
     return store.get(tx, dsar_id)
 
 
@@ -203,6 +214,22 @@ def _require_other_person(actor: Actor, tx: Transaction, case: Dsar, parts: Part
         return
     if actor.kind is ActorKind.WORKER or not parts.rules.service_keys_may_approve:
         raise FourEyesError("A person approves: a service key may request, not approve.")
+
+
+def _require_accepted(case: Dsar, approval: Approval) -> None:
+    tripped = {b.kind.value for b in case.breakers}
+    missing = unaccepted(case.breakers, approval.accept)
+    if missing:
+        raise InvalidFieldsError(
+            "Something looks like a mistake: the preview's `breakers` say what. Whoever takes it "
+            "for none names it.",
+            fields={"body.accept": f"must name {', '.join(missing)}"},
+        )
+    if set(approval.accept) - tripped:
+        raise InvalidFieldsError(
+            "No such breaker of this case has tripped.",
+            fields={"body.accept": f"one of {', '.join(sorted(tripped))}" if tripped else "absent"},
+        )
 
 
 def _decided(scope: ScopeRow, approval: Approval) -> str:

@@ -18,7 +18,7 @@ from app.domain.identifiers import Identity
 from app.domain.steps import Step, StepEnd
 from app.lake.mapcheck import check_map
 from app.lake.ports import Doors
-from app.services import dsars, entries, held_runs, scopes, suppression
+from app.services import dsars, entries, held_runs, order_holds, scopes, suppression
 from app.services.journal import RunSeal
 from app.services.leases import Lease
 from app.services.parts import Lake, Parts, Transaction
@@ -76,6 +76,7 @@ def resolve(step: Step, lease: Lease, parts: Parts) -> StepEnd:
         raise StoppedError("Told to stop before the people were resolved.")
     with parts.lake.open() as doors:
         check_map(parts.lake.data_map, store=doors.reader, engine=doors.engine)
+        order_holds.look_again(lease, parts, doors)
         found = _find(parts, parts.lake, doors, asked)
     failpoint("runs.resolved")
     return _record(lease, parts, step.run_id, asked, found)
@@ -103,7 +104,9 @@ def _find(parts: Parts, lake: Lake, doors: Doors, asked: _Asked) -> _Found:
         return _Found(_decided(lake, asked, unmoved))
     look = scopes.look_at(lake, doors)
     subjects = [dsars.subject_of(parts, case) for case in asked.cases]
-    people = resolve_people(subjects, data_map=lake.data_map, doors=doors, shared_review=None)
+    people = resolve_people(
+        subjects, data_map=lake.data_map, doors=doors, shared_review=None, tally=look.tally
+    )
     fitting = list(_fits(parts, asked, people))
     stays = [i for i, fits in zip(people, fitting, strict=True) if fits]
     leaves = [i for i, fits in zip(people, fitting, strict=True) if not fits]

@@ -141,9 +141,9 @@ def protect_begun(tx: Transaction, hold_id: str) -> int:
         .join(run, run.c.id == run_dsar.c.run_id)
         .where(run.c.stage.not_in(sorted(ENDED)))
     )
-    theirs = select(
-        literal(hold_id), identity_digest.c.generation, identity_digest.c.digest
-    ).where(identity_digest.c.dsar_id.in_(begun))
+    theirs = select(literal(hold_id), identity_digest.c.generation, identity_digest.c.digest).where(
+        identity_digest.c.dsar_id.in_(begun)
+    )
     new = postgresql.insert(hold_digest).from_select(["hold_id", "generation", "digest"], theirs)
     tx.run(new.on_conflict_do_nothing())
     return len(list(tx.run(begun.distinct())))
