@@ -7,7 +7,7 @@ Not here: what is done about them (app.services.order_holds).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,7 +18,6 @@ from app.lake.link_rows import LinkRow, bronze_rows, table_row, texts_of
 from app.lake.ports import Doors, TableEngine
 
 _TEXT = frozenset({"string", "int", "long"})
-_INSIDE = (".element", ".key", ".value")
 
 
 def people_of_order(order_id: str, *, data_map: DataMap, doors: Doors) -> frozenset[Identifier]:
@@ -40,7 +39,7 @@ def _rows(dataset: Dataset, order_id: str, doors: Doors) -> Iterator[LinkRow]:
 def _table_rows(engine: TableEngine, dataset: Dataset, order_id: str) -> Iterator[LinkRow]:
     assert dataset.table is not None
     available = engine.head(dataset.table).columns
-    searched = [p for p, type_ in available.items() if type_ in _TEXT and not _is_inside(p)]
+    searched = list(_outside(available))
     declared = [*sorted(dataset.roles.declared), *dataset.json]
     token = re.compile(rf"(?<![{TOKEN_CHARACTERS}]){re.escape(order_id)}(?![{TOKEN_CHARACTERS}])")
     for batch in engine.batches(dataset.table, columns=dict.fromkeys([*searched, *declared])):
@@ -57,6 +56,11 @@ def _may_have(batch: pa.RecordBatch, columns: list[str], order_id: str) -> pa.Ar
     return mask
 
 
-def _is_inside(path: str) -> bool:
-    """In a list or a map: the row's own columns name an order."""
-    return any(part in f"{path}." for part in (f"{p}." for p in _INSIDE))
+def _outside(available: Mapping[str, str]) -> Iterator[str]:
+    """Columns that are in no list and no map: the row's own, which name its order."""
+    maps = {p.removesuffix(".key") for p in available if p.endswith(".key")}
+    maps &= {p.partition(".value")[0] for p in available}
+    for path, type_ in available.items():
+        in_map = any(path.startswith((f"{m}.key", f"{m}.value")) for m in maps)
+        if type_ in _TEXT and not in_map and ".element." not in f"{path}.":
+            yield path

@@ -61,9 +61,9 @@ def look_again(lease: Lease, parts: Parts, doors: Doors) -> None:
             failpoint("order_holds.looked_again")
             with parts.database.transaction() as tx:
                 lease.guard(tx)
-                store.get(tx, one.id, lock=True)
-                _protect(tx, parts, one, found)
-                store.put(tx, one.id, fingerprint=fingerprint)
+                if store.get(tx, one.id, lock=True).released_at is None:
+                    _protect(tx, parts, one, found)
+                    store.put(tx, one.id, fingerprint=fingerprint)
 
 
 def _people(parts: Parts, lake: Lake, doors: Doors, placed: Hold) -> frozenset[Identifier]:
