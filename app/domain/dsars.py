@@ -133,6 +133,8 @@ MOVES: Mapping[Move, Mapping[State, State]] = MappingProxyType(
 )
 """Move -> from -> to. What is not here is illegal."""
 
+UNAPPROVED_MOVES = (Move.LIFT, Move.HOLD, Move.REJECT, Move.CANCEL)
+"""Out of a hold that came before anybody approved: to no run, and to no run's ends."""
 PERSONS_MOVES = (Move.APPROVE, Move.REJECT, Move.CANCEL)
 
 
@@ -141,10 +143,13 @@ def legal_moves(state: State, type_: DsarType) -> tuple[Move, ...]:
     return tuple(m for m in PERSONS_MOVES if state in MOVES[m] and _fits(m, type_))
 
 
-def moved(state: State, move: Move, *, type_: DsarType) -> State:
-    """The state after a move. IllegalMoveError names the legal ones."""
+def moved(state: State, move: Move, *, type_: DsarType, approved: bool = True) -> State:
+    """The state after a move. IllegalMoveError names the legal ones. `approved`: whether somebody
+    has approved the case, which decides where a case on hold may go.
+    """
     after = MOVES[move].get(state)
-    if after is None or not _fits(move, type_):
+    never = state is State.ON_HOLD and not approved and move not in UNAPPROVED_MOVES
+    if after is None or never or not _fits(move, type_):
         raise IllegalMoveError(
             f"A case that is {state.value} cannot be moved by {move.value}.",
             legal=tuple(m.value for m in legal_moves(state, type_)),

@@ -170,7 +170,8 @@ _TAKEN_BACK: Mapping[Move, Mapping[str, None]] = MappingProxyType(
 
 def change(tx: Transaction, case: Dsar, move: Move, **columns: Any) -> None:
     """The move on the row alone; whoever calls it has locked the case and writes the entry."""
-    after = moved(case.state, move, type_=case.type)
+    is_approved = case.approved_scope is not None
+    after = moved(case.state, move, type_=case.type, approved=is_approved)
     void = _TAKEN_BACK.get(move, {})
     waiting = {"waiting_reason": None, "waiting_until": None}
     store.put(tx, case.id, **{**waiting, **void, **columns, "state": after.value})
