@@ -100,11 +100,7 @@ def approve(
         shared_review=approval.shared_review,
         undecided=scope.undecided,
     )
-    for kind in sorted(approval.accept):
-        found = {b.dataset or "case": b.found for b in case.breakers if b.kind.value == kind}
-        entries.record(
-            actor, tx, verb="dsar.breaker_accepted", about=dsar_id, kind=kind, found=found
-        )
+    _record_accepted(actor, tx, case, approval)
     return store.get(tx, dsar_id)
 
 
@@ -230,6 +226,13 @@ def _require_accepted(case: Dsar, approval: Approval) -> None:
             "No such breaker of this case has tripped.",
             fields={"body.accept": f"one of {', '.join(sorted(tripped))}" if tripped else "absent"},
         )
+
+
+def _record_accepted(actor: Actor, tx: Transaction, case: Dsar, approval: Approval) -> None:
+    for kind in sorted(approval.accept):
+        found = {b.dataset or "case": b.found for b in case.breakers if b.kind.value == kind}
+        verb = "dsar.breaker_accepted"
+        entries.record(actor, tx, verb=verb, about=case.id, kind=kind, found=found)
 
 
 def _decided(scope: ScopeRow, approval: Approval) -> str:
