@@ -13,6 +13,7 @@ import typer
 
 from app.cli.asking import FINDINGS, STUCK, WAITING, AsJson, part, service, show_document
 from app.cli.display import ERR, OUT, print_json
+from app.domain.breakers import BreakerKind
 from app.domain.dsars import DsarType, Regulation
 
 dsars = typer.Typer(help="Cases, over HTTP.", no_args_is_help=True)
@@ -101,6 +102,10 @@ def approve(
     shared_review: Annotated[
         SharedReview | None, typer.Option(help="Where the preview has undecided values.")
     ] = None,
+    accept: Annotated[
+        list[BreakerKind] | None,
+        typer.Option(help="A breaker of the preview that is no mistake; once for each."),
+    ] = None,
     reason: Annotated[str | None, typer.Option(help="Sealed with the case.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -108,6 +113,7 @@ def approve(
     body = {
         "scope_digest": confirm,
         "shared_review": shared_review.value if shared_review else None,
+        "accept": [kind.value for kind in accept or ()],
         "reason": reason,
     }
     with service() as asked:

@@ -94,12 +94,19 @@ class Move(StrEnum):
     COMPLETE = "complete"
     DEFER = "defer"
     HOLD = "hold"
+    """A legal hold hits it, or forbade its run to finish."""
+    LIFT = "lift"
+    """The last hold was released, and nobody has approved it yet."""
+    LIFT_APPROVED = "lift_approved"
+    """The last hold was released; what was approved before still is."""
     STICK = "stick"
     RETAKE = "retake"
     """The same run goes on, or a follow-up run begins."""
 
 
-_BEFORE_A_RUN = (State.RECEIVED, State.AWAITING_APPROVAL, State.QUEUED)
+_DECIDABLE = (State.AWAITING_APPROVAL, State.QUEUED)
+_BEFORE_A_RUN = (State.RECEIVED, *_DECIDABLE, State.ON_HOLD)
+"""On hold: as far as no run has it (app.services.decisions)."""
 _WAITING = (State.PENDING_RETENTION, State.ON_HOLD, State.STUCK)
 _ENDING = (State.RUNNING, *_WAITING)
 
@@ -117,13 +124,17 @@ MOVES: Mapping[Move, Mapping[State, State]] = MappingProxyType(
         Move.SETTLE: dict.fromkeys(_ENDING, State.SETTLING),
         Move.COMPLETE: dict.fromkeys((*_ENDING, State.SETTLING), State.COMPLETED),
         Move.DEFER: dict.fromkeys(_ENDING, State.PENDING_RETENTION),
-        Move.HOLD: dict.fromkeys(_ENDING, State.ON_HOLD),
+        Move.HOLD: dict.fromkeys((*_DECIDABLE, *_ENDING), State.ON_HOLD),
+        Move.LIFT: {State.ON_HOLD: State.AWAITING_APPROVAL},
+        Move.LIFT_APPROVED: {State.ON_HOLD: State.QUEUED},
         Move.STICK: dict.fromkeys((*_ENDING, State.SETTLING), State.STUCK),
         Move.RETAKE: dict.fromkeys((*_WAITING, State.SETTLING, State.COMPLETED), State.RUNNING),
     }
 )
 """Move -> from -> to. What is not here is illegal."""
 
+UNAPPROVED_MOVES = (Move.LIFT, Move.HOLD, Move.REJECT, Move.CANCEL)
+"""Out of a hold that came before anybody approved: to no run, and to no run's ends."""
 PERSONS_MOVES = (Move.APPROVE, Move.REJECT, Move.CANCEL)
 
 
@@ -132,10 +143,13 @@ def legal_moves(state: State, type_: DsarType) -> tuple[Move, ...]:
     return tuple(m for m in PERSONS_MOVES if state in MOVES[m] and _fits(m, type_))
 
 
-def moved(state: State, move: Move, *, type_: DsarType) -> State:
-    """The state after a move. IllegalMoveError names the legal ones."""
+def moved(state: State, move: Move, *, type_: DsarType, approved: bool = True) -> State:
+    """The state after a move. IllegalMoveError names the legal ones. `approved`: whether somebody
+    has approved the case, which decides where a case on hold may go.
+    """
     after = MOVES[move].get(state)
-    if after is None or not _fits(move, type_):
+    never = state is State.ON_HOLD and not approved and move not in UNAPPROVED_MOVES
+    if after is None or never or not _fits(move, type_):
         raise IllegalMoveError(
             f"A case that is {state.value} cannot be moved by {move.value}.",
             legal=tuple(m.value for m in legal_moves(state, type_)),

@@ -223,6 +223,12 @@ class IllegalMoveError(ClearlakeError):
         self.legal = legal
 
 
+class OnHoldError(ClearlakeError):
+    """A legal hold forbids it. Names the holds, never what they are on."""
+
+    code = "on_hold"
+
+
 class ScopeChangedError(ClearlakeError):
     """The digest is not that of the scope as it stands now: look at the preview again."""
 

@@ -254,7 +254,12 @@ _PHASES: Mapping[Stage, _Phase] = MappingProxyType(
             lambda s: Stage.RESOLVED if s.people else Stage.CLOSED,
             _ANY,
         ),
-        Stage.RESOLVED: _Phase(frozenset({StepKind.PLAN}), _plan, _to(Stage.PLANNED), _ANY),
+        Stage.RESOLVED: _Phase(
+            frozenset({StepKind.PLAN}),
+            lambda s: _plan(s) if s.people else [],
+            lambda s: Stage.PLANNED if s.people else Stage.CLOSED,
+            _ANY,
+        ),
         Stage.PLANNED: _Phase(
             frozenset({StepKind.ERASE, StepKind.NEWER}), _erase, _to(Stage.ERASED), _DIFFERS
         ),

@@ -22,6 +22,8 @@ class StepKind(StrEnum):
     """Look for late data of erased people. Target: the time."""
     SHRED = "shred"
     """Destroy the keys of a closed case. Target: the case."""
+    LOOK = "look"
+    """Look for whom the rows of an order name that is under a legal hold. Target: the hold."""
 
     RESOLVE = "resolve"
     PLAN = "plan"

@@ -21,6 +21,7 @@ from app.domain.receipts import TableWork, WorkState
 from app.domain.runs import Stage
 from app.domain.steps import Step, StepEnd, StepKind, StepState
 from app.lake.bronze import unfinished
+from app.services import held_runs
 from app.services.canaries import limit_in
 from app.services.journal import LedgerJournal, RunSeal
 from app.services.leases import Lease
@@ -45,6 +46,8 @@ class _Hand:
     acts: Acts
     journal: LedgerJournal
     dataset: Dataset
+    is_held: bool
+    """A legal hold forbade a step on the dataset: what stands in it is held, not forgotten."""
 
     @property
     def name(self) -> str:
@@ -102,6 +105,9 @@ def _erase_table(hand: _Hand) -> StepEnd:
 
 def _newer(hand: _Hand) -> StepEnd:
     """What others wrote meanwhile goes into parts of its own, for another round; so many rounds."""
+    if hand.is_held:
+        hand.acts.look_no_further(hand.dataset)
+        return StepEnd(receipt={"found": 0})
     found = hand.acts.newer(hand.dataset)
     if found and hand.acts.rounds(hand.dataset) >= ROUNDS:
         hand.acts.give_up(hand.dataset)
@@ -137,6 +143,8 @@ def _purge(hand: _Hand) -> StepEnd:
 
 def _verify(hand: _Hand) -> StepEnd:
     hand.acts.verify_dataset(hand.dataset)
+    if hand.is_held:
+        hand.acts.hold_findings(hand.dataset)
     return StepEnd()
 
 
@@ -168,13 +176,15 @@ _OF_PARTS = frozenset({StepKind.ERASE, StepKind.CHECK, StepKind.PURGE})
 class _Loaded:
     identities: list[Identity]
     data_map: DataMap
+    is_held: bool
+    """A legal hold forbade a step on the dataset."""
 
 
 def _on_the_lake(step: Step, lease: Lease, parts: Parts) -> StepEnd:
     """A step on one dataset, or on one part of it."""
     loaded = _load(step, lease, parts)
-    if loaded is None:
-        return StepEnd(receipt=SKIPPED)
+    if isinstance(loaded, StepEnd):
+        return loaded
     assert parts.lake is not None
     assert step.run_id is not None
     dataset, _, number = step.target.partition("/")
@@ -195,12 +205,14 @@ def _on_the_lake(step: Step, lease: Lease, parts: Parts) -> StepEnd:
         if dataset == BESIDE:
             acts.verify_places()
             return StepEnd()
-        return _DO[step.kind](_Hand(acts, journal, loaded.data_map.dataset(dataset)))
+        hand = _Hand(acts, journal, loaded.data_map.dataset(dataset), loaded.is_held)
+        return _DO[step.kind](hand)
 
 
-def _load(step: Step, lease: Lease, parts: Parts) -> _Loaded | None:
+def _load(step: Step, lease: Lease, parts: Parts) -> _Loaded | StepEnd:
     """Who is erased, by which map. The first step that purges passes the point of no return, in
-    the transaction in which nobody asked for an undo yet. None: an undo has overtaken the step.
+    the transaction in which nobody asked for an undo yet. A StepEnd: an undo has overtaken the
+    step, or a legal hold forbids it.
 
     DataMapError: the map is not the one that the run began with.
     """
@@ -210,7 +222,12 @@ def _load(step: Step, lease: Lease, parts: Parts) -> _Loaded | None:
         run = runs.locked(tx, step.run_id)
         lease.guard(tx)
         if run.undo_requested and step.kind is not StepKind.UNDO:
-            return None
+            return StepEnd(receipt=SKIPPED)
+        if step.kind is StepKind.PLAN:
+            held_runs.leave_resolved(tx, parts, run)
+        end = held_runs.forbidden(tx, run, step)
+        if end is not None:
+            return end
         facts = runs.facts(tx, run.id)
         sealed = runs.document(tx, run.id, IDENTITIES)
         if facts.get("map_digest") != parts.lake.data_map.digest:
@@ -218,6 +235,7 @@ def _load(step: Step, lease: Lease, parts: Parts) -> _Loaded | None:
                 f"{parts.lake.data_map.source}: it has changed since the run began. Put it back "
                 "as it was, then resume the run; or undo the run."
             )
+        is_held = held_runs.was_forbidden(tx, run.id, step.target.partition("/")[0])
         if step.kind is StepKind.PURGE and run.stage is Stage.CHECKED:
             reach(tx, parts, run.id, Stage.PURGING)
     failpoint("erasures.loaded")
@@ -226,7 +244,10 @@ def _load(step: Step, lease: Lease, parts: Parts) -> _Loaded | None:
     data_map = narrowed(parts.lake.data_map, limit_in(facts))
     if (unparsable := facts.get(f"unparsable:{step.target}")) is not None:
         data_map = replace(data_map, unparsable=unparsable)
-    return _Loaded(seal.opened_document(IDENTITIES, sealed, list[Identity]), data_map)
+    people = seal.opened_document(IDENTITIES, sealed, list[Identity])
+    if not people:  # legal holds: everybody has left
+        return StepEnd(receipt=SKIPPED)
+    return _Loaded(people, data_map, is_held)
 
 
 def _say_nothing(_stage: str, _dataset: str, _done: int, _of: int) -> None:

@@ -17,7 +17,7 @@ from app.domain.identifiers import Identity
 from app.domain.steps import Step, StepEnd
 from app.lake.mapcheck import check_map
 from app.lake.ports import Doors
-from app.services import dsars, entries, scopes, suppression
+from app.services import dsars, entries, held_runs, order_holds, scopes, suppression
 from app.services.canaries import limit_in
 from app.services.journal import RunSeal
 from app.services.leases import Lease
@@ -56,6 +56,11 @@ class _Found:
     leaves: tuple[Identity, ...] = field(default=(), repr=False)
     look: Look | None = None
 
+    def without(self, held: frozenset[str]) -> _Found:
+        """The same without cases that went on hold."""
+        stays = tuple(i for i in self.stays if i.subject not in held)
+        return _Found(stays, tuple(i for i in self.leaves if i.subject not in held), self.look)
+
 
 def resolve(step: Step, lease: Lease, parts: Parts) -> StepEnd:
     """The act of RESOLVE.
@@ -63,7 +68,8 @@ def resolve(step: Step, lease: Lease, parts: Parts) -> StepEnd:
     1. Load the cases of the run with their approved scopes.
     2. With no transaction open: where nothing in the lake has moved since they were scoped, take
        what was found then; else look again, once for all of them.
-    3. Record in one transaction: who leaves; who stays, sealed; suppression rows, before any scan.
+    3. Record in one transaction: who leaves (a changed scope, a legal hold); who stays, sealed;
+       suppression rows, before any scan.
     """
     assert step.run_id is not None
     assert parts.lake is not None
@@ -75,6 +81,7 @@ def resolve(step: Step, lease: Lease, parts: Parts) -> StepEnd:
     with parts.lake.open() as doors:
         narrowed(parts.lake.data_map, asked.limit)  # refused before anything is written down
         check_map(parts.lake.data_map, store=doors.reader, engine=doors.engine)
+        order_holds.look_again(lease, parts, doors)
         found = _find(parts, parts.lake, doors, asked)
     failpoint("runs.resolved")
     return _record(lease, parts, step.run_id, asked, found)
@@ -110,7 +117,9 @@ def _find(parts: Parts, lake: Lake, doors: Doors, asked: _Asked) -> _Found:
         return _Found(_decided(lake, asked, unmoved))
     look = scopes.look_at(lake, doors)
     subjects = [dsars.subject_of(parts, case) for case in asked.cases]
-    found = resolve_people(subjects, data_map=lake.data_map, doors=doors, shared_review=None)
+    found = resolve_people(
+        subjects, data_map=lake.data_map, doors=doors, shared_review=None, tally=look.tally
+    )
     people = [_remembering(parts, asked, identity) for identity in found]
     fitting = list(_fits(parts, asked, people))
     stays = [i for i, fits in zip(people, fitting, strict=True) if fits]
@@ -153,20 +162,26 @@ def _decided(lake: Lake, asked: _Asked, people: Iterable[Identity]) -> tuple[Ide
 
 def _record(lease: Lease, parts: Parts, run_id: str, asked: _Asked, found: _Found) -> StepEnd:
     assert parts.lake is not None
-    sealed = RunSeal.of(parts.keys, run_id).document(IDENTITIES, list(found.stays))
     with parts.database.transaction() as tx:
         run = runs.locked(tx, run_id)
         lease.guard(tx)
         if run.undo_requested:
             return StepEnd(receipt=SKIPPED)
+        wait = held_runs.wait_for_looks(tx)
+        if wait is not None:
+            return wait
         runs.lock_dsars(tx, run_id)
+        left = held_runs.leave(tx, run)
+        found = found.without(left)
+        sealed = RunSeal.of(parts.keys, run_id).document(IDENTITIES, list(found.stays))
         runs.put_document(tx, run_id, IDENTITIES, sealed)
         runs.put_facts(tx, run_id, course_facts(parts.lake.data_map, asked.limit))
         for identity in found.leaves:
             _leave(tx, parts, run_id, identity, found.look)
         _suppress(tx, parts, run_id, asked, found)
         failpoint("runs.before_resolved")
-    return StepEnd(receipt={"people": len(found.stays), "left": len(found.leaves)})
+    gone = len(found.leaves) + len(left)
+    return StepEnd(receipt={"people": len(found.stays), "left": gone})
 
 
 def _leave(

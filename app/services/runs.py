@@ -19,7 +19,7 @@ from app.domain.identifiers import Identifier, Identity
 from app.domain.phases import EVERYBODY, kinds_at
 from app.domain.runs import RunMove, Stage, legal_run_moves
 from app.domain.steps import NewStep, StepKind, StepState
-from app.services import canaries, dsars, entries
+from app.services import canaries, dsars, entries, held_runs, holds
 from app.services.journal import RunSeal
 from app.services.parts import Parts, Transaction
 from app.services.run_stages import IDENTITIES, advance, go_on, retake
@@ -66,6 +66,9 @@ def start(actor: Actor, tx: Transaction, *, parts: Parts, limit: Limit | None = 
     if limit is not None:
         canaries.require_known(tx, waiting[0], limit)
     _require_free_lake(tx)
+    waiting = held_runs.ready_cases(tx, waiting)
+    if not waiting:
+        return None
     run_id = _begun(actor, tx, parts, follow_up_of=None)
     runs.put_dsars(tx, run_id, waiting)
     runs.put_facts(tx, run_id, canaries.limit_facts(limit))
@@ -103,6 +106,8 @@ def follow_up(
     ]
     sealed = RunSeal.of(parts.keys, run_id).document(IDENTITIES, identities)
     runs.put_document(tx, run_id, IDENTITIES, sealed)
+    for identity in identities:
+        holds.add_protected(tx, parts, identity)
     tx.ring(steps.put(tx, [NewStep(StepKind.RESOLVE, EVERYBODY, run_id=run_id)]))
     for dsar_id in people:
         dsars.move(actor, tx, dsar_id, Move.RETAKE, verb="dsar.followed_up", run_id=run_id)
@@ -128,9 +133,10 @@ def resume(
     expected_version: int | None = None,
 ) -> Run:
     """Go on with a run that was stopped, is stuck, or is pending. `exit_`: with parked lines of a
-    pending run. IllegalMoveError; LakeBusyError for a pending one.
+    pending run. IllegalMoveError; LakeBusyError and OnHoldError for a pending one.
     """
     run = _legal(tx, run_id, RunMove.RESUME, expected_version=expected_version)
+    held_runs.require_free(tx, run)
     if exit_ is not None:
         _take_exit(tx, run, exit_)
     runs.put(tx, run_id, stop_requested=False)
@@ -194,14 +200,16 @@ def undo(
 
 
 def resume_due(actor: Actor, tx: Transaction, *, parts: Parts) -> list[str]:
-    """Go on with pending runs of which a retention lock has ended, while the lake is free; and with
-    undoing where the last step at work was given back. For the clock. The runs that go on.
+    """Go on with pending runs of which a retention lock has ended or a legal hold of ours was
+    released, while the lake is free; and with undoing where the last step at work was given back.
+    For the clock. The runs that go on.
     """
     runs.one_at_a_time(tx)
     for run_id in runs.undoing(tx):
         runs.locked(tx, run_id)
         go_on(tx, parts, run_id)
-    due = [r for r in steps.deferred_runs(tx) if runs.get(tx, r).stage is Stage.PENDING]
+    deferred = [r for r in steps.deferred_runs(tx) if held_runs.is_free(tx, r)]
+    due = [r for r in deferred if runs.get(tx, r).stage is Stage.PENDING] + held_runs.lifted(tx)
     if not due or runs.at_work(tx) is not None:
         return []
     resume(actor, tx, parts=parts, run_id=due[0])
@@ -272,6 +280,7 @@ def _again(tx: Transaction, run: Run) -> None:
     runs.put(tx, run.id, stage=Stage.OPEN, addendum=run.addendum + 1, undo_until=None)
     # A pass has a point of no return of its own: what earlier ones destroyed no undo touches.
     runs.put_facts(tx, run.id, {"left": "0", "past_return": "0", "stuck_why": ""})
+    held_runs.forget(tx, run.id)
     for case in runs.lock_dsars(tx, run.id):
         if case.state is State.RUNNING:
             cases.put(tx, case.dsar_id, outcome=None, verdict=None)

@@ -112,8 +112,8 @@ def _rows(
 
 
 def lift(tx: Transaction, *, run_id: str, dsar_ids: Collection[str]) -> int:
-    """A run was undone: what it erased of these cases is back, and rightly so. How many rows are
-    gone.
+    """A run was undone, or these cases left it: what it erased of them is back, or was never
+    erased. How many rows are gone.
     """
     gone = store.lift(tx, run_id, dsar_ids)
     if gone:

@@ -67,6 +67,10 @@ SENTENCES: Mapping[str, str] = MappingProxyType(
         "dsar.settling": "Erased and verified; late data is looked for until {settle_until}.",
         "dsar.deferred": "Something remains under a retention lock until {until}.",
         "dsar.held": "Something is held: {reason}.",
+        "dsar.put_on_hold": "Legal holds hit the case ({holds}): nothing is erased until they are "
+        "released.",
+        "dsar.hold_lifted": "The last legal hold on the case was released: it goes on.",
+        "dsar.breaker_accepted": "The approver takes {kind} for no mistake: {found}.",
         "dsar.stuck": "It could not be finished: {reason}.",
         "dsar.retaken": "The run goes on.",
         "dsar.limited": "A part of the lake was erased and verified. The run waits to be widened "
@@ -86,6 +90,7 @@ SENTENCES: Mapping[str, str] = MappingProxyType(
         "run.resumed": "The run goes on.",
         "run.widened": "The run was limited to {limit}; now it goes over the whole lake.",
         "run.left": "A case left the run: its scope was no longer the one approved.",
+        "run.left_on_hold": "A case left the run: a legal hold hits it.",
         "run.undo_requested": "The run is being undone.",
         "run.undone": "The run was undone: every replaced byte is back.",
         "run.closed": "The run is closed.",

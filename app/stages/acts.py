@@ -30,7 +30,7 @@ from app.lake.undo_tables import undo_table
 from app.lake.verify import check_files, check_objects
 from app.stages.checked import CheckFindings, named
 from app.stages.ports import Journal
-from app.stages.search import look_at_dataset, look_beside
+from app.stages.search import hold_residue, look_at_dataset, look_beside
 
 __all__ = ["ROUNDS", "Acts"]
 
@@ -153,6 +153,10 @@ class Acts:
         self.journal.put_works(
             dataset.name, [w.to(WorkState.PARKED, reason=_RESTLESS) for w in works]
         )
+        self._put_horizon(dataset, self.doors.reader.now().isoformat())
+
+    def look_no_further(self, dataset: Dataset) -> None:
+        """A legal hold forbids the dataset's erasure: the horizon is now, for the second look."""
         self._put_horizon(dataset, self.doors.reader.now().isoformat())
 
     def _put_horizon(self, dataset: Dataset, at: str) -> None:
@@ -292,6 +296,12 @@ class Acts:
             journal=self.journal,
             say=self.say,
         )
+
+    def hold_findings(self, dataset: Dataset) -> None:
+        """What the second look just saw in a dataset under a legal hold of ours is held: nobody was
+        allowed to take it out.
+        """
+        hold_residue(self.journal, dataset)
 
     def verify_places(self) -> None:
         """The same for what lies beside the datasets."""

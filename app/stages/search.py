@@ -6,13 +6,14 @@ app.lake.verify.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from app.domain.canary import Limit, only, untouched
 from app.domain.datasets import DataMap, Dataset
 from app.domain.failpoints import failpoint
-from app.domain.findings import Finding, Seen
+from app.domain.findings import Finding, Seen, What
+from app.domain.holds import BY_HOLD
 from app.domain.identifiers import Subject, Targets
 from app.domain.progress import Say
 from app.domain.receipts import TableWork
@@ -77,6 +78,19 @@ def look_at_dataset(
         progress=lambda name, done, of: say("verify", name, done, of),
     )
     _put(journal, f"seeing:{dataset.name}", _part(verified, words, horizon))
+
+
+def hold_residue(journal: Journal, dataset: Dataset) -> None:
+    """Residue in a dataset that a legal hold of ours kept from being erased is HELD, with the hold
+    named as its reason; everything else that was seen stays as it is. Twice is the same.
+    """
+    name = f"seeing:{dataset.name}"
+    part = _looked(journal, name)
+    findings = tuple(
+        replace(f, what=What.HELD, detail=BY_HOLD) if f.what is What.RESIDUE else f
+        for f in part.findings
+    )
+    _put(journal, name, replace(part, findings=findings))
 
 
 def look_beside(

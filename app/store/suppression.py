@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from app.domain.dsars import State
 from app.domain.runs import AT_WORK, Stage
+from app.store.hold_tables import hold_digest, identity_digest
 from app.store.runs import LIMIT
 from app.store.tables import (
     consent_digest,
@@ -138,7 +139,7 @@ def lift(tx: Transaction, run_id: str, dsar_ids: Collection[str]) -> int:
 
 def digest_rows(tx: Transaction, generation: int) -> int:
     """How many rows of any table still need this digest key."""
-    tables = suppression, dsar_digest, consent_digest
+    tables = suppression, dsar_digest, consent_digest, identity_digest, hold_digest
     return sum(
         tx.run(select(func.count()).where(t.c.generation == generation)).scalar_one()
         for t in tables

@@ -150,6 +150,15 @@ def worker_parts(settings: Settings, *, ring: Ring) -> Parts:
     return replace(parts, lake=Lake(data_map, lambda: lake_doors(settings, data_map), spool))
 
 
+def parts_with_names(settings: Settings, *, ring: Ring) -> Parts:
+    """What the HTTP service needs: no lake, but the names of its datasets where a map is given."""
+    parts = service_parts(settings, ring=ring)
+    if settings.lake_map is None:
+        return parts
+    named = data_map_of(settings.lake_map).datasets
+    return replace(parts, datasets=frozenset(d.name for d in named))
+
+
 def health_of(settings: Settings) -> Health:
     """What /readyz asks beside the database: the broker, and where a map is given the lake, each
     with the reading credential.

@@ -34,6 +34,10 @@ SCOPES: dict[tuple[str, str], Scope] = {
     ("GET", "/v1/runs/{run_id}/report.json"): Scope.REPORTS_READ,
     ("GET", "/v1/runs/{run_id}/report.sig"): Scope.REPORTS_READ,
     ("GET", "/v1/runs/{run_id}/objects"): Scope.REPORTS_READ,
+    ("POST", "/v1/holds"): Scope.DSARS_APPROVE,
+    ("GET", "/v1/holds"): Scope.DSARS_READ,
+    ("GET", "/v1/holds/{hold_id}"): Scope.DSARS_READ,
+    ("POST", "/v1/holds/{hold_id}/release"): Scope.DSARS_APPROVE,
     ("GET", "/v1/keys/public"): Scope.REPORTS_READ,
     ("POST", "/v1/consents"): Scope.CONSENTS_WRITE,
     ("GET", "/v1/consents"): Scope.CONSENTS_READ,
@@ -59,6 +63,10 @@ BODIES: dict[tuple[str, str], dict[str, object]] = {
         "state": "given",
         "policy_version": "2026-11",
         "source": "web_banner",
+    },
+    ("POST", "/v1/holds"): {
+        "subject": {"kind": "user_id", "value": "usr_01hzy8e1f2c3d4e5f6g7h8j9ka"},
+        "reason": "A claim is pending.",
     },
     ("POST", "/v1/api-keys"): {"name": "A key", "kind": "service", "scopes": ["dsars:read"]},
 }
