@@ -1,4 +1,4 @@
-"""`clearlake lake make` and `clearlake lake stitch`: a lake to try on, and its identities."""
+"""`clearlake lake make`, `stitch`, `gate`: a lake to try on, its identities, what may be loaded."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ import typer
 
 from app import wiring
 from app.cli.display import OUT, print_json, progress
+from app.cli.gate import gate
 from app.domain.errors import UsageError
 from app.lake.datamap import map_text
 from app.lake.make import Codec, make_lake
 from app.lake.stitch import stitch as stitch_table
 from app.wiring import lakes
 
-app = typer.Typer(help="Make a lake, and stitch its identities.", no_args_is_help=True)
+app = typer.Typer(
+    help="Make a lake, stitch its identities, gate what is loaded.", no_args_is_help=True
+)
 RETENTION = timedelta(days=30)
 """GOVERNANCE retention that the made lake's loader sets on each Bronze object."""
 
@@ -97,3 +100,6 @@ def stitch(
         print_json({"schema": "clearlake.stitch/1", "identities": done.identities})
     else:
         OUT.print(f"{done.identities:,} identities from {done.links:,} links.", markup=False)
+
+
+app.command("gate")(gate)

@@ -18,10 +18,10 @@ from app.domain.dsars import State
 from app.domain.failpoints import failpoint
 from app.domain.identifiers import Identifier
 from app.domain.steps import Step, StepEnd, StepState
-from app.lake.late import LateRow, Tally, known_files, late_rows
+from app.lake.late import NEVER, LateRow, Tally, is_late, known_files, late_rows
 from app.lake.ports import Doors
 from app.services import endings, entries, runs
-from app.services.active_again import NEVER, active_values, say
+from app.services.active_again import active_values, say
 from app.services.ledger import Lease
 from app.services.parts import Lake, Parts, Transaction
 from app.services.suppression import ALL
@@ -81,7 +81,7 @@ class _Found:
     def hit(self, case: Suppressed, value: Identifier) -> None:
         """A value that came late. Where one case erases all of it, its others are no new fact."""
         self.hits[case.dsar_id].add(value)
-        fence = NEVER if case.scope == ALL else case.fence
+        fence = _fence(case)
         self.fences[value] = max(fence, self.fences.get(value, fence))
 
     def leave(self, values: frozenset[Identifier]) -> None:
@@ -216,7 +216,8 @@ class _Judge:
         with the row, or has yet to see it.
         """
         for case in self._suppressed(row.identifier):
-            if case.is_active_again or not _is_late(row, case, dataset):
+            late = is_late(row.at, fence=_fence(case), dataset=dataset)
+            if case.is_active_again or not late:
                 continue
             is_open = case.state in _WAITING and not self._was_there(row, case, dataset)
             if case.at_work or case.state in _DONE or is_open:
@@ -248,14 +249,8 @@ class _Judge:
         return row.uri in self._files[name]
 
 
-def _is_late(row: LateRow, case: Suppressed, dataset: Dataset) -> bool:
-    if case.scope == ALL:
-        return True
-    if row.at is not None:
-        return row.at <= case.fence
-    # What is built from other datasets is as late as they are, and they tell the time.
-    is_built = dataset.is_identity or bool(dataset.built_from)
-    return dataset.event_time is not None or not is_built
+def _fence(case: Suppressed) -> datetime:
+    return NEVER if case.scope == ALL else case.fence
 
 
 # --- 4. record -----------------------------------------------------------------------------------

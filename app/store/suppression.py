@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import Select, delete, func, select, tuple_, update
+from sqlalchemy import Select, delete, exists, func, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from app.domain.dsars import State
-from app.domain.runs import AT_WORK
+from app.domain.runs import AT_WORK, Stage
 from app.store.tables import (
     consent_digest,
     dsar,
@@ -114,6 +114,27 @@ def suppressed(tx: Transaction, digests: Iterable[Digest]) -> list[Suppressed]:
         Suppressed(r.dsar_id, State(r.state), r.scope, r.fence, r.is_active_again, r.at_work)
         for r in rows
     ]
+
+
+def fences(tx: Transaction, states: Iterable[State]) -> Iterator[tuple[Digest, str, datetime]]:
+    """(digest, scope, fence) of everything that lives, of cases in these states, whose erasure
+    cannot be undone any more.
+    """
+    s = suppression.c
+    past = exists().where(
+        run_fact.c.run_id == s.run_id, run_fact.c.name == "past_return", run_fact.c.value == "1"
+    )
+    rows = tx.run(
+        select(s.generation, s.digest, s.scope, s.fence)
+        .join(dsar, dsar.c.id == s.dsar_id)
+        .join(run, run.c.id == s.run_id)
+        .where(
+            s.until > func.now(),
+            dsar.c.state.in_(sorted(states)),
+            or_(run.c.stage == Stage.CLOSED, past),
+        )
+    )
+    return (((r.generation, r.digest), r.scope, r.fence) for r in rows.yield_per(_CHUNK))
 
 
 def put_active_again(tx: Transaction, dsar_id: str, digests: Iterable[Digest]) -> None:
