@@ -81,6 +81,7 @@ def acts() -> Acts:
         StepKind.SCOPE: scopes.scope_cases,
         StepKind.STITCH: stitching.stitch_identities,
         StepKind.SWEEP: late.sweep,
+        StepKind.REPLAY: late.replay,
         StepKind.SHRED: endings.shred,
     }
 

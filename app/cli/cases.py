@@ -16,6 +16,7 @@ from urllib.parse import quote
 import typer
 
 from app.cli.display import ERR, OUT, print_json
+from app.cli.replay import replay
 from app.client import Client
 from app.domain.dsars import DsarType, Regulation
 from app.domain.errors import SettingsError, UsageError
@@ -226,3 +227,6 @@ def _show(document: Mapping[str, Any], *, as_json: bool) -> None:
     for name, value in document.items():
         text = value if isinstance(value, str) else json.dumps(value)
         OUT.print(f"{name:<16} {text}", markup=False, soft_wrap=True)
+
+
+runs.command("replay")(replay)

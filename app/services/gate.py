@@ -11,20 +11,12 @@ from app.domain.dsars import State
 from app.domain.identifiers import Identifier
 from app.lake.gate import Digest, Suppressed
 from app.lake.late import NEVER
+from app.services.late_cases import DONE, WAITING
 from app.services.parts import Parts, Transaction
 from app.services.suppression import ALL
 from app.store import suppression as store
 
-_ERASED = frozenset(
-    {
-        State.RUNNING,
-        State.SETTLING,
-        State.COMPLETED,
-        State.PENDING_RETENTION,
-        State.ON_HOLD,
-        State.STUCK,
-    }
-)
+_ERASED = DONE | WAITING | {State.RUNNING}
 """States of a case whose person is erased, as far as could be."""
 
 

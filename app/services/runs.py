@@ -21,7 +21,7 @@ from app.domain.steps import NewStep, StepKind, StepState
 from app.services import dsars, entries
 from app.services.journal import RunSeal
 from app.services.parts import Parts, Transaction
-from app.services.run_stages import IDENTITIES, advance, go_on, retake
+from app.services.run_stages import IDENTITIES, LATE_DATA, advance, go_on, retake
 from app.store import runs, steps
 from app.store.runs import Run
 
@@ -88,7 +88,7 @@ def follow_up(
             linked=none,
             derived=none,
             shared=(),
-            sources=("late data",),
+            sources=LATE_DATA,
         )
         for dsar_id in people
     ]

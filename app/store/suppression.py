@@ -137,6 +137,26 @@ def fences(tx: Transaction, states: Iterable[State]) -> Iterator[tuple[Digest, s
     return (((r.generation, r.digest), r.scope, r.fence) for r in rows.yield_per(_CHUNK))
 
 
+def erased_since(tx: Transaction, since: datetime, states: Iterable[State]) -> dict[str, bool]:
+    """Cases in these states that a run was at work on at `since` or later -> whether any digest of
+    theirs lives. Sorted.
+    """
+    lives = exists().where(suppression.c.dsar_id == dsar.c.id, suppression.c.until > func.now())
+    rows = tx.run(
+        select(dsar.c.id, lives.label("lives"))
+        .join(run_dsar, run_dsar.c.dsar_id == dsar.c.id)
+        .join(run, run.c.id == run_dsar.c.run_id)
+        .where(
+            dsar.c.state.in_(sorted(states)),
+            run.c.stage != Stage.UNDONE,
+            or_(run.c.ended_at.is_(None), run.c.ended_at >= since),
+        )
+        .distinct()
+        .order_by(dsar.c.id)
+    )
+    return {r.id: r.lives for r in rows}
+
+
 def put_active_again(tx: Transaction, dsar_id: str, digests: Iterable[Digest]) -> None:
     """Write down that these values of a case were said to be active again, from now on."""
     s = suppression.c
