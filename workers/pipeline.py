@@ -88,7 +88,7 @@ def acts() -> Acts:
 
 def jobs_of(rules: Rules) -> tuple[Job, ...]:
     """Everything that recurs."""
-    from app.services import endings, idempotency, runs, suppression
+    from app.services import endings, generations, idempotency, runs, suppression
 
     soon, daily = rules.reconcile_every, timedelta(days=1)
     stitch, sweep = put_step(StepKind.STITCH), put_step(StepKind.SWEEP)
@@ -102,4 +102,5 @@ def jobs_of(rules: Rules) -> tuple[Job, ...]:
         Job("forget", timedelta(hours=1), endings.forget_due),
         Job("answers", daily, lambda tx, _: idempotency.forget_old(tx)),
         Job("expire", timedelta(hours=1), lambda tx, _: suppression.expire(tx)),
+        Job("digest keys", daily, generations.destroy_ended),
     )

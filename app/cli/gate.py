@@ -44,7 +44,7 @@ def gate(
     wiring.require(settings, "lake_map")
     assert settings.lake_map is not None
     data_map = lakes.data_map_of(settings.lake_map)
-    rules = _objects(dataset, data_map.bronze)
+    rules = objects_of(dataset, data_map.bronze)
     parts = wiring.service_parts(settings, ring=wiring.no_bell)
     with closing(parts.database), parts.database.transaction() as tx:
         who = suppressed(tx, parts)
@@ -59,7 +59,8 @@ def gate(
     return PARKED if tally.parked else 0
 
 
-def _objects(name: str, known: Iterable[Dataset]) -> Dataset:
+def objects_of(name: str, known: Iterable[Dataset]) -> Dataset:
+    """The dataset of objects of that name. UsageError."""
     found = {d.name: d for d in known}
     if name not in found:
         raise UsageError(

@@ -1,4 +1,7 @@
-"""`clearlake lake make`, `stitch`, `gate`: a lake to try on, its identities, what may be loaded."""
+"""`clearlake lake`: make a lake to try on, stitch its identities, and what loaders ask.
+
+Not here: the gate and the list of rewritten objects themselves (app.cli.gate, rewritten).
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import typer
 from app import wiring
 from app.cli.display import OUT, print_json, progress
 from app.cli.gate import gate
+from app.cli.rewritten import rewritten
 from app.domain.errors import UsageError
 from app.lake.datamap import map_text
 from app.lake.make import Codec, make_lake
@@ -103,3 +107,4 @@ def stitch(
 
 
 app.command("gate")(gate)
+app.command("rewritten")(rewritten)

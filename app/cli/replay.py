@@ -9,13 +9,12 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.cli.display import ERR, OUT, print_json
-from app.domain.errors import UsageError
+from app.cli.times import since_of
 from app.domain.runs import Stage
 from app.domain.steps import StepState
 
@@ -48,7 +47,7 @@ def replay(
     from app.services import replay as service
     from app.services.actors import OPERATOR
 
-    at = _time(since)
+    at = since_of(since)
     settings = wiring.settings_of()
     parts = wiring.service_parts(settings, ring=wiring.bell_of(settings))
     with closing(parts.database):
@@ -60,14 +59,6 @@ def replay(
         done = _over(parts, asked.step_id, time.sleep) if wait else _now(parts, asked.step_id)
     _show(asked, done, as_json=as_json)
     return _code(asked, done) if wait else (PARKED if asked.lost else 0)
-
-
-def _time(text: str) -> datetime:
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError as err:
-        raise UsageError("--since: expected a time such as 2026-11-20T03:00Z.") from err
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
 def _now(parts: Parts, step_id: str) -> Standing:
