@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import subprocess
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from app import cli
 from app.domain.datasets import DataMap
 from app.domain.dsars import Move, State
 from app.domain.identifiers import Identifier, Kind
@@ -81,22 +83,26 @@ def test_what_a_sweep_left_of_somebody_active_again_a_gate_keeps_out_row_by_row(
 # --- the command ---------------------------------------------------------------------------------
 
 
-def command(
-    world: World, database_url: str, tmp_path: Path, body: bytes, *options: str
-) -> subprocess.CompletedProcess[bytes]:
-    """`clearlake lake gate` as a loader runs it."""
+def settings_of(world: World, database_url: str, tmp_path: Path) -> Mapping[str, str]:
+    """What a loader is given."""
     text_ = MAP.format(uri=world.place.catalog.uri, root=world.place.root)
     (tmp_path / "lake.yaml").write_text(text_, encoding="utf-8")
-    settings: Mapping[str, str] = {
+    return {
         "CLEARLAKE_DATABASE_URL": database_url,
         "CLEARLAKE_KEYS_URI": f"file://{tmp_path / 'keys'}",
         "CLEARLAKE_LAKE_MAP": str(tmp_path / "lake.yaml"),
     }
+
+
+def command(
+    world: World, database_url: str, tmp_path: Path, body: bytes, *options: str
+) -> subprocess.CompletedProcess[bytes]:
+    """`clearlake lake gate` as a loader runs it."""
     return subprocess.run(
         [*CLEARLAKE, "lake", "gate", *options],
         input=body,
         capture_output=True,
-        env=clean_environment(settings),
+        env=clean_environment(settings_of(world, database_url, tmp_path)),
         cwd=ROOT,
         timeout=60,
         check=False,
@@ -121,12 +127,20 @@ def test_a_loader_sends_an_object_through_the_command(
 
 
 def test_the_command_refuses_a_table_and_says_5_where_a_line_is_parked(
-    erased: World, database_url: str, tmp_path: Path
+    erased: World,
+    database_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsysbinary: pytest.CaptureFixture[bytes],
 ) -> None:
-    refused = command(erased, database_url, tmp_path, b"", "--dataset", "timed")
-    assert (refused.returncode, refused.stdout) == (2, b"")
-    assert b"raw_events" in refused.stderr
+    for name, value in settings_of(erased, database_url, tmp_path).items():
+        monkeypatch.setenv(name, value)
+    assert cli.run(["lake", "gate", "--dataset", "timed"]) == 2
+    refused = capsysbinary.readouterr()
+    assert (refused.out, b"raw_events" in refused.err) == (b"", True)
     broken = b'{"user": {"user_id": "' + USER.encode() + b'"\n'
-    parked = command(erased, database_url, tmp_path, broken, "--dataset", "raw_events")
-    assert (parked.returncode, parked.stdout) == (5, broken)
-    assert b"parked: line 1, byte 0" in parked.stderr
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(broken)))
+    assert cli.run(["lake", "gate", "--dataset", "raw_events", "--json"]) == 5
+    parked = capsysbinary.readouterr()
+    assert parked.out == broken
+    assert json.loads(parked.err)["parked"] == [{"line": 1, "byte": 0}]
