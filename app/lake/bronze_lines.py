@@ -121,9 +121,14 @@ def _block(block: Block, *, rule: Rule, tally: Tally) -> list[Piece]:
     return changed_lines(
         block,
         rule.filter.candidates(*block).tolist(),
-        change=lambda line, place: line_without(line, place=place, rule=rule, tally=tally),
+        change=lambda line, place: _line(line, place=place, rule=rule, tally=tally),
         tally=tally,
     )
+
+
+def line_without(line: bytes, *, place: Place, rule: Rule, tally: Tally) -> bytes:
+    """One line, its newline included, after the rule: itself where it holds nobody, or b''."""
+    return _line(line, place=place, rule=rule, tally=tally)
 
 
 def changed_lines(
@@ -182,7 +187,7 @@ def _filled(block: Block, newlines: _Offsets) -> int:
     return len(starts) - blank
 
 
-def line_without(line: bytes, *, place: Place, rule: Rule, tally: Tally) -> bytes:
+def _line(line: bytes, *, place: Place, rule: Rule, tally: Tally) -> bytes:
     """What becomes of one line (its newline included): itself, another text, or b''."""
     if not rule.editor.may_hold(line):
         return line
