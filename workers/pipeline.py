@@ -81,6 +81,7 @@ def acts() -> Acts:
         StepKind.SCOPE: scopes.scope_cases,
         StepKind.STITCH: stitching.stitch_identities,
         StepKind.SWEEP: late.sweep,
+        StepKind.REPLAY: late.replay,
         StepKind.SHRED: endings.shred,
         StepKind.LOOK: order_holds.look,
     }
@@ -88,7 +89,7 @@ def acts() -> Acts:
 
 def jobs_of(rules: Rules) -> tuple[Job, ...]:
     """Everything that recurs."""
-    from app.services import endings, holds, idempotency, runs, suppression
+    from app.services import endings, generations, holds, idempotency, runs, suppression
 
     soon, daily = rules.reconcile_every, timedelta(days=1)
     stitch, sweep = put_step(StepKind.STITCH), put_step(StepKind.SWEEP)
@@ -104,4 +105,5 @@ def jobs_of(rules: Rules) -> tuple[Job, ...]:
         Job("forget_holds", timedelta(hours=1), holds.forget_due),
         Job("answers", daily, lambda tx, _: idempotency.forget_old(tx)),
         Job("expire", timedelta(hours=1), lambda tx, _: suppression.expire(tx)),
+        Job("digest keys", daily, generations.destroy_ended),
     )

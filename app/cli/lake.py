@@ -1,4 +1,7 @@
-"""`clearlake lake make` and `clearlake lake stitch`: a lake to try on, and its identities."""
+"""`clearlake lake`: make a lake to try on, stitch its identities, and what loaders ask.
+
+Not here: the gate and the list of rewritten objects themselves (app.cli.gate, rewritten).
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,18 @@ import typer
 from app import wiring
 from app.cli.display import OUT, print_json, progress
 from app.cli.fix import fix
+from app.cli.gate import gate
+from app.cli.rewritten import rewritten
 from app.domain.errors import UsageError
 from app.lake.datamap import map_text
 from app.lake.make import Codec, make_lake
 from app.lake.stitch import stitch as stitch_table
 from app.wiring import lakes
 
-app = typer.Typer(help="Make a lake, and stitch its identities.", no_args_is_help=True)
+app = typer.Typer(
+    help="Make a lake, stitch its identities, mend its settings, gate what is loaded.",
+    no_args_is_help=True,
+)
 app.command()(fix)
 RETENTION = timedelta(days=30)
 """GOVERNANCE retention that the made lake's loader sets on each Bronze object."""
@@ -99,3 +107,7 @@ def stitch(
         print_json({"schema": "clearlake.stitch/1", "identities": done.identities})
     else:
         OUT.print(f"{done.identities:,} identities from {done.links:,} links.", markup=False)
+
+
+app.command("gate")(gate)
+app.command("rewritten")(rewritten)

@@ -136,10 +136,11 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "resume": ("runs", "resume"),
     "widen": ("runs", "widen"),
     "undo": ("runs", "undo"),
+    "replay": ("replay", "replay"),
 }
 """Command -> module of this package, function."""
 
-runs = typer.Typer(help="Runs, over HTTP.", no_args_is_help=True)
+runs = typer.Typer(help="Runs, over HTTP; `replay` asks the database itself.", no_args_is_help=True)
 for _name, (_module, _function) in _COMMANDS.items():
     runs.command(_name)(getattr(import_module(f"app.cli.{_module}"), _function))
 

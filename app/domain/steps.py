@@ -20,6 +20,8 @@ class StepKind(StrEnum):
     """Rebuild dim_identity from the links. Target: the night."""
     SWEEP = "sweep"
     """Look for late data of erased people. Target: the time."""
+    REPLAY = "replay"
+    """Look for erased people in a lake that was restored. Target: since when."""
     SHRED = "shred"
     """Destroy the keys of a closed case. Target: the case."""
     LOOK = "look"
@@ -43,7 +45,7 @@ class StepKind(StrEnum):
     """Target: a dataset."""
 
 
-EXCLUSIVE = frozenset({StepKind.SCOPE, StepKind.STITCH, StepKind.SWEEP})
+EXCLUSIVE = frozenset({StepKind.SCOPE, StepKind.STITCH, StepKind.SWEEP, StepKind.REPLAY})
 """Kinds of which one step runs at a time."""
 
 

@@ -30,6 +30,8 @@ from app.domain.datasets import (
 )
 from app.domain.errors import DataMapError
 from app.domain.identifiers import Kind
+from app.domain.loaders import KINDS as LOADERS
+from app.domain.loaders import is_acknowledged, loads_twice
 from app.lake.yamlnodes import Node
 
 DEFAULT_MAP = Path(__file__).with_name("default_lake.yaml")
@@ -223,8 +225,16 @@ def _loader(node: Node) -> dict[str, str]:
     keys = node.mapping("kind", "dedupe_by", "acknowledged")
     if "kind" not in keys:
         node.refuse("the key kind of a loader")
-    keys["kind"].one_of("none", "s3_event", "glue_bookmark", "mtime", "manifest")
-    return {key: value.text() for key, value in keys.items()}
+    kind = keys["kind"].one_of(*LOADERS)
+    if "acknowledged" in keys:
+        keys["acknowledged"].one_of("true", "false")
+    loader = {key: value.text() for key, value in keys.items()}
+    if loads_twice(loader) and not is_acknowledged(loader):
+        node.refuse(
+            f"dedupe_by (the column by which a {kind} loader tells a line that it has), or "
+            "acknowledged: true. A rewritten object is new to it: it would load its lines twice"
+        )
+    return loader
 
 
 def _roles(keys: Mapping[str, Node]) -> Roles:

@@ -7,13 +7,13 @@ Not here: how an identity is found (app.lake.identities), what fits (app.service
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from app.domain.actors import WORKER
 from app.domain.canary import Limit, narrowed
 from app.domain.errors import NotFoundError, StoppedError
 from app.domain.failpoints import failpoint
-from app.domain.identifiers import Identity
+from app.domain.identifiers import Identity, Kind, Subject
 from app.domain.steps import Step, StepEnd
 from app.lake.mapcheck import check_map
 from app.lake.ports import Doors
@@ -23,7 +23,7 @@ from app.services.journal import RunSeal
 from app.services.leases import Lease
 from app.services.parts import Lake, Parts, Transaction
 from app.services.previews import identity_of
-from app.services.run_stages import IDENTITIES, course_facts
+from app.services.run_stages import IDENTITIES, LATE_DATA, course_facts
 from app.services.scopes import Look
 from app.stages.resolving import lake_fingerprint, resolve_people
 from app.store import dsars as cases
@@ -111,7 +111,7 @@ def _load(parts: Parts, run_id: str) -> _Asked | None:
 
 def _find(parts: Parts, lake: Lake, doors: Doors, asked: _Asked) -> _Found:
     if asked.known is not None:
-        return _Found(asked.known)
+        return _Found(_with_derived(lake, doors, asked.known))
     unmoved = _unmoved(parts, lake, doors, asked)
     if unmoved is not None and all(_fits(parts, asked, unmoved)):
         return _Found(_decided(lake, asked, unmoved))
@@ -133,6 +133,23 @@ def _remembering(parts: Parts, asked: _Asked, identity: Identity) -> Identity:
     if identity.subject not in asked.again or row is None:
         return identity
     return identity.remembering(identity_of(parts, row))
+
+
+def _with_derived(lake: Lake, doors: Doors, known: tuple[Identity, ...]) -> tuple[Identity, ...]:
+    """Late data brings sessions of its own: they are harvested as for a first erasure. Links are
+    not followed: nothing but what came late, and follows from it, was approved.
+    """
+    late = [i for i in known if i.sources == LATE_DATA and i.values(Kind.USER_ID)]
+    if not late:
+        return known
+    subjects = [Subject(i.subject, tuple(sorted(i.given))) for i in late]
+    found = resolve_people(subjects, data_map=lake.data_map, doors=doors, shared_review=None)
+    derived = {i.subject: i.derived for i in found}
+    sources = (*LATE_DATA, "values derived from its rows")
+    return tuple(
+        replace(i, derived=derived[i.subject], sources=sources) if i.subject in derived else i
+        for i in known
+    )
 
 
 def _unmoved(parts: Parts, lake: Lake, doors: Doors, asked: _Asked) -> list[Identity] | None:

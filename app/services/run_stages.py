@@ -30,6 +30,8 @@ from app.store.runs import Run
 
 IDENTITIES = "identities"
 """The document with the people of a run, in the order of their positions."""
+LATE_DATA = ("late data",)
+"""The sources of people whom a follow-up run begins with: values, and nothing derived yet."""
 _WAITING = frozenset({State.PENDING_RETENTION, State.ON_HOLD, State.STUCK})
 
 

@@ -22,7 +22,7 @@ from app.domain.steps import NewStep, StepKind, StepState
 from app.services import canaries, dsars, entries, held_runs, holds
 from app.services.journal import RunSeal
 from app.services.parts import Parts, Transaction
-from app.services.run_stages import IDENTITIES, advance, go_on, retake
+from app.services.run_stages import IDENTITIES, LATE_DATA, advance, go_on, retake
 from app.stages.anew import begun_anew
 from app.store import dsars as cases
 from app.store import runs, steps
@@ -100,7 +100,7 @@ def follow_up(
             linked=none,
             derived=none,
             shared=(),
-            sources=("late data",),
+            sources=LATE_DATA,
         )
         for dsar_id in people
     ]

@@ -10,7 +10,18 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, and_, delete, func, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    and_,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 
 from app.domain.dsars import State
@@ -116,6 +127,47 @@ def suppressed(tx: Transaction, digests: Iterable[Digest]) -> list[Suppressed]:
         Suppressed(r.dsar_id, State(r.state), r.scope, r.fence, r.is_active_again, r.at_work)
         for r in rows
     ]
+
+
+def fences(tx: Transaction, states: Iterable[State]) -> Iterator[tuple[Digest, str, datetime]]:
+    """(digest, scope, fence) of everything that lives, of cases in these states, whose erasure
+    cannot be undone any more.
+    """
+    s = suppression.c
+    past = exists().where(
+        run_fact.c.run_id == s.run_id, run_fact.c.name == "past_return", run_fact.c.value == "1"
+    )
+    rows = tx.run(
+        select(s.generation, s.digest, s.scope, s.fence)
+        .join(dsar, dsar.c.id == s.dsar_id)
+        .join(run, run.c.id == s.run_id)
+        .where(
+            s.until > func.now(),
+            dsar.c.state.in_(sorted(states)),
+            or_(run.c.stage == Stage.CLOSED, past),
+        )
+    )
+    return (((r.generation, r.digest), r.scope, r.fence) for r in rows.yield_per(_CHUNK))
+
+
+def erased_since(tx: Transaction, since: datetime, states: Iterable[State]) -> dict[str, bool]:
+    """Cases in these states that a run was at work on at `since` or later -> whether any digest of
+    theirs lives. Sorted.
+    """
+    lives = exists().where(suppression.c.dsar_id == dsar.c.id, suppression.c.until > func.now())
+    rows = tx.run(
+        select(dsar.c.id, lives.label("lives"))
+        .join(run_dsar, run_dsar.c.dsar_id == dsar.c.id)
+        .join(run, run.c.id == run_dsar.c.run_id)
+        .where(
+            dsar.c.state.in_(sorted(states)),
+            run.c.stage != Stage.UNDONE,
+            or_(run.c.ended_at.is_(None), run.c.ended_at >= since),
+        )
+        .distinct()
+        .order_by(dsar.c.id)
+    )
+    return {r.id: r.lives for r in rows}
 
 
 def put_active_again(tx: Transaction, dsar_id: str, digests: Iterable[Digest]) -> None:

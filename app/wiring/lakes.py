@@ -20,7 +20,7 @@ from app.domain.datasets import Catalog, DataMap
 from app.domain.errors import SettingsError
 from app.lake.datamap import read_map
 from app.lake.local import LocalLoader, LocalPurger, LocalStore
-from app.lake.ports import Doors, Loader, TableEngine
+from app.lake.ports import Doors, Loader, ObjectStore, TableEngine
 from app.lake.pyiceberg_engine import PyIcebergEngine
 from app.lake.s3 import S3Loader, S3Purger, S3Store
 from app.lake.table_names import normalise
@@ -79,6 +79,17 @@ def lake_doors(settings: Settings, data_map: DataMap) -> Iterator[Doors]:
         )
         closing.callback(purger.close)
         yield Doors(reader, eraser, verifier, purger, engine, verify_engine)
+
+
+@contextmanager
+def reader_of(settings: Settings, data_map: DataMap) -> Iterator[ObjectStore]:
+    """The door to the objects of a map that reads, and no other."""
+    places = places_of(data_map, engine=None)
+    if any(place.startswith("s3://") for place in places):
+        with closing_at_end(_s3_store(settings, data_map, role=None)) as store:
+            yield store
+    else:
+        yield LocalStore(places)
 
 
 def _s3_store(settings: Settings, data_map: DataMap, *, role: str | None) -> S3Store:

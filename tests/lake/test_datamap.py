@@ -65,6 +65,20 @@ def test_the_shipped_map_is_the_contract_of_the_lake_we_make() -> None:
             + " - {name: b, layer: bronze, location: 's3://bkt/raw/x/'}",
             "lake.yaml:4: expected a location of its own",
         ),
+        *(
+            (
+                HEAD + " - name: a\n   layer: bronze\n   location: 's3://bkt/raw/'\n"
+                f"   loader: {{{loader}}}",
+                f"lake.yaml:7: expected {said}",
+            )
+            for loader, said in (
+                ("kind: mtime", "dedupe_by"),
+                ("kind: s3_event, acknowledged: false", "dedupe_by"),
+                ("kind: s3_event, acknowledged: perhaps", "one of true, false"),
+                ("kind: cron", "one of none, s3_event, glue_bookmark, mtime, manifest"),
+                ("dedupe_by: event_id", "the key kind"),
+            )
+        ),
         (
             HEAD + " - {name: a, layer: gold, table: t, treatment: {kind: tombstone}}",
             "lake.yaml:4: expected the key purpose",
