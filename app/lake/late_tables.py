@@ -30,7 +30,7 @@ from app.lake.late_lines import (
     paths_of,
 )
 from app.lake.ports import DataFile, TableEngine, TableHead
-from app.lake.table_columns import Column, columns, is_bytes, plain
+from app.lake.table_columns import Column, columns, is_bytes
 from app.lake.table_values import texts, whole
 
 _BATCH = 32_768
@@ -92,12 +92,12 @@ class _Look:
 
     @classmethod
     def of(cls, dataset: Dataset, *, head: TableHead, wanted: Wanted) -> _Look:
-        paths = {plain(path): kinds for path, kinds in paths_of(dataset.roles).items()}
+        paths = paths_of(dataset.roles)
         json = {c: JsonLook(roles, wanted=wanted) for c, roles in dataset.json.items()}
         deciding = [p for p in (dataset.event_time, *kept_paths(dataset)) if p]
         inside = [c for c in json if any(p.startswith(c + ".") for p in deciding)]
         named = [c for c, look in json.items() if look.paths]
-        needed = frozenset([*paths, *map(plain, deciding), *inside, *named])
+        needed = frozenset([*paths, *deciding, *inside, *named])
         return cls(dataset, head, wanted, Nobody(wanted), paths, json, needed)
 
 
@@ -115,8 +115,8 @@ def _rows(
         found = columns(
             parquet.schema_arrow,
             dataset=look.dataset,
-            field_ids=look.head.field_ids,
-            keys=frozenset(),
+            head=look.head,
+            keys=(),
         )
         chosen = {n: c for n, c in enumerate(found) if c.path in look.needed}
         names = [parquet.schema.column(n).path for n in chosen]
@@ -172,7 +172,7 @@ class _Batch:
         """Texts of the row at a column, or at a path inside a JSON column."""
 
         def at(path: str) -> Sequence[str]:
-            rows = self._values.get(plain(path))
+            rows = self._values.get(path)
             if rows is not None:
                 return rows[row]
             for column, inside in self._look.json.items():

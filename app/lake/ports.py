@@ -239,8 +239,14 @@ class TableHead:
     """Dotted leaf path -> Iceberg type, lists as `name.element`."""
     field_ids: Mapping[str, int] = field(default_factory=dict)
     """The same paths -> field ids: a file of an older schema has the column under another name."""
-    keys: tuple[str, ...] = ()
-    """Columns that any partition spec of the table is made of."""
+    plain: Mapping[str, str] = field(default_factory=dict)
+    """The same paths -> as a data map writes them, steps into lists and maps left out."""
+    mapped: Mapping[str, int] | None = None
+    """The table's name mapping: dotted names in a file that has no field ids -> field id."""
+    spec_id: int = 0
+    """The partition spec of files that are written from now on."""
+    keys: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    """Partition spec -> the columns it is made of; void fields aside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,11 +254,13 @@ class Reach:
     """Which paths what reaches."""
 
     by_snapshot: Mapping[int, frozenset[str]] = field(repr=False)
-    """Snapshot -> its manifest list, manifests, live data and delete files, statistics files."""
+    """Snapshot -> its manifest list, manifests, live data and delete files."""
     metadata: frozenset[str] = field(repr=False)
     """The current metadata.json and those of the metadata log."""
     named: Mapping[int, frozenset[str]] = field(default_factory=dict, repr=False)
     """Snapshot -> files its manifests still name as deleted, with bounds that may quote them."""
+    statistics: Mapping[str, int] = field(default_factory=dict, repr=False)
+    """Statistics and partition statistics files -> the snapshot they are of, there or gone."""
 
 
 class TableEngine(Protocol):
@@ -341,8 +349,12 @@ class TableEngine(Protocol):
         """What every snapshot, and the metadata log, reaches now."""
         ...
 
-    def expire(self, table: str, snapshot_ids: Iterable[int]) -> None:
-        """Expire exactly these snapshots (already gone is success). Deletes no file."""
+    def expire(
+        self, table: str, snapshot_ids: Iterable[int], *, statistics: Iterable[str] = ()
+    ) -> None:
+        """Expire exactly these snapshots, and name these statistics files no more (already gone is
+        success). Deletes no file.
+        """
         ...
 
     def batches(self, table: str, *, columns: Iterable[str]) -> Iterator[pa.RecordBatch]:

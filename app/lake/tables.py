@@ -23,7 +23,6 @@ from app.domain.findings import Finding, What
 from app.domain.identifiers import Targets
 from app.domain.receipts import Counts, FileWork, TableWork, WorkState
 from app.lake.ports import DataFile, TableEngine, TableHead
-from app.lake.table_columns import plain
 from app.lake.table_files import FileEraser, HiddenRows, shared_deletes
 from app.lake.table_texts import Rule
 from app.lake.tombstones import Tombstones
@@ -47,12 +46,13 @@ def plan_table(engine: TableEngine, dataset: Dataset) -> TableWork:
     for reason in engine.refusals(dataset.table):
         raise UnsupportedTableError(f"{dataset.table}: {reason}")
     head = engine.head(dataset.table)
-    declared = dataset.roles.declared
-    if any(key in declared or plain(key) in declared for key in head.keys):
+    live = engine.files(head.table, snapshot_id=head.snapshot_id) if head.snapshot_id else ()
+    specs = {head.spec_id, *(f.spec_id for f in live)}
+    if any(key in dataset.roles.declared for s in specs for key in head.keys.get(s, ())):
         raise UnsupportedTableError(
             f"{dataset.table}: a partition is made of an identifier, so that paths and manifests "
-            "name people. Use Spark: ALTER TABLE ... REPLACE PARTITION FIELD, then CALL "
-            "system.rewrite_data_files, and run again."
+            "name people. Use Spark: ALTER TABLE ... DROP PARTITION FIELD, then CALL "
+            "system.rewrite_data_files with rewrite-all, and run again."
         )
     return TableWork(table=head.table, uuid=head.uuid, base_snapshot=head.snapshot_id)
 

@@ -87,7 +87,8 @@ def test_a_table_is_made_once_and_its_head_tells_all(place: Any) -> None:
     assert head.metadata_location.startswith(head.location)
     assert head.columns["deep.many.element"] == "string"
     assert head.columns.keys() == head.field_ids.keys()
-    assert head.keys == ("day",)
+    assert head.keys == {0: ("day",)}
+    assert head.plain["deep.many.element"] == "deep.many"
     assert head.properties == {}
     with pytest.raises(LakeError):
         engine.head("lake.nothing")

@@ -12,6 +12,11 @@ from app.lake.pyiceberg_engine.listing import list_snapshot
 from app.lake.table_names import normalise
 
 _SPARK = "Use Spark:"
+_OUTSIDE = (
+    "Files of it lie outside its location (write.data.path, add_files or snapshot), where nothing "
+    f"is purged. {_SPARK} unset write.data.path, CALL system.rewrite_data_files with rewrite-all, "
+    "expire the old snapshots, delete or declare the files left there, then run again."
+)
 
 
 def refusals(table: Table, *, others: Mapping[str, str]) -> tuple[str, ...]:
@@ -53,6 +58,7 @@ def _of_location(table: Table, *, others: Mapping[str, str]) -> list[str]:
 def _of_files(table: Table) -> list[str]:
     found: dict[str, None] = {}
     known: dict[str, Any] = {}
+    own = normalise(table.metadata.location).rstrip("/") + "/"
     for snapshot in table.metadata.snapshots:
         for manifest in list_snapshot(table, snapshot.snapshot_id, known=known).manifests:
             if manifest.manifest.key_metadata:
@@ -60,6 +66,8 @@ def _of_files(table: Table) -> list[str]:
             for entry in manifest.live:
                 if (reason := _of_file(entry.data_file)) is not None:
                     found[reason] = None
+                if not normalise(entry.data_file.file_path).startswith(own):
+                    found[_OUTSIDE] = None
     return list(found)
 
 

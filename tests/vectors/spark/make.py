@@ -120,12 +120,28 @@ TABLES = {
         " 'write.delete.format.default'='avro') as {rows0}",
         "delete from {t} where amount = 3",
     ),
+    "outside": (
+        "create table {t} (event_id string, user_id string, anon_id string, payload string, "
+        "page struct<path: string, ref: string>) using iceberg tblproperties ({v2})",
+        "call c.system.add_files(table => '{n}', source_table => '`parquet`.`{root}files`')",
+    ),
     "added": (
-        "create table {t} (event_id string, user_id string, anon_id string, payload string) "
-        "using iceberg tblproperties ({v2})",
-        "call c.system.add_files(table => '{n}', source_table => '`parquet`.`{files}`')",
+        "create table {t} (event_id string, user_id string, anon_id string, payload string, "
+        "page struct<path: string, ref: string>) using iceberg tblproperties ({v2})",
+        "call c.system.add_files("
+        "table => '{n}', source_table => '`parquet`.`{root}added/imported`')",
         "alter table {t} rename column user_id to customer",
-        "insert into {t} select event_id, user_id, anon_id, payload from ({rows1})",
+        "alter table {t} rename column page.path to where",
+        "insert into {t} select event_id, user_id, anon_id, payload, page from ({rows1})",
+    ),
+    "lost": (
+        "create table {t} using iceberg partitioned by (truncate(4, name), event_dt) "
+        "tblproperties ({v2}) as {rows0}",
+        "alter table {t} drop partition field truncate(4, name)",
+        "alter table {t} drop partition field event_dt",
+        "alter table {t} drop column event_dt",
+        "insert into {t} select event_id, name, user_id, anon_id, page, items, anon_ids, "
+        "attributes, payload, amount, ts, small, part from ({rows1})",
     ),
 }
 
@@ -208,17 +224,17 @@ def main(folder: Path) -> None:
         words[f"rows{number}"] = ROWS.format(
             user=USER, anon=ANON, other=OTHER, first=60 * number, last=60 * number + 60
         )
-    words["files"] = f"s3://{BUCKET}/lake/p/files"
-    spark.sql(f"select event_id, user_id, anon_id, payload from ({words['rows0']})").write.parquet(
-        words["files"]
-    )
+    words["root"] = f"s3://{BUCKET}/lake/p/"
+    plain = spark.sql(f"select event_id, user_id, anon_id, payload, page from ({words['rows0']})")
+    for name in ("files", "added/imported"):
+        plain.write.parquet(words["root"] + name)
     for name in sys.argv[2:] or TABLES:
         for statement in TABLES[name]:
             spark.sql(statement.format(**words, t=f"c.p.{name}", n=f"p.{name}"))
         with tarfile.open(HERE / f"{name}.tar.xz", "w:xz") as archive:
             for path in sorted((folder / "lake" / "p").rglob("*")):
                 part = path.relative_to(folder / "lake" / "p")
-                mine = part.parts[0] == name or (name == "added" and part.parts[0] == "files")
+                mine = part.parts[0] in (name, {"outside": "files"}.get(name))
                 if mine and path.is_file() and not path.name.endswith((".crc", "version-hint.text")):
                     archive.add(path, str(part))
         print(name, "made")
