@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from pyiceberg.partitioning import PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.transforms import VoidTransform
@@ -63,6 +64,18 @@ def _mapped(fields: Any, *, path: tuple[str, ...]) -> Iterator[tuple[str, int]]:
             if entry.field_id is not None:
                 yield ".".join((*path, name)), entry.field_id
             yield from _mapped(entry.fields, path=(*path, name))
+
+
+def schema_of(metadata: TableMetadata, spec: PartitionSpec) -> Schema | None:
+    """The newest schema that has every column a spec is made of: the table may have dropped one
+    since, and its partition values keep the type that it had. None: no schema knows it any more.
+    """
+    sources = {f.source_id for f in spec.fields}
+    older = sorted(metadata.schemas, key=lambda s: -s.schema_id)
+    for schema in (metadata.schema(), *older):
+        if all(schema.find_column_name(source) is not None for source in sources):
+            return schema
+    return None
 
 
 def partition_sources(metadata: TableMetadata) -> dict[int, tuple[str, ...]]:

@@ -8,6 +8,7 @@ from typing import Any
 from pyiceberg.manifest import DataFileContent, FileFormat
 from pyiceberg.table import Table
 
+from app.lake.pyiceberg_engine.columns import schema_of
 from app.lake.pyiceberg_engine.listing import list_snapshot
 from app.lake.table_names import normalise
 
@@ -35,6 +36,12 @@ def _of_metadata(table: Table) -> list[str]:
             f"Format version {metadata.format_version} (deletion vectors, row lineage) cannot be "
             f"written here. {_SPARK} CALL system.rewrite_data_files and erase there, or keep the "
             "table at version 2."
+        )
+    if any(schema_of(metadata, spec) is None for spec in metadata.specs().values()):
+        found.append(
+            "A partition spec is made of a column that no schema of the table knows any more. "
+            f"{_SPARK} CALL system.rewrite_data_files with rewrite-all, then CALL "
+            "system.expire_snapshots with clean_expired_metadata, then run again."
         )
     if any(key.startswith("encryption.") for key in metadata.properties):
         found.append(
