@@ -1,0 +1,100 @@
+"""A whole run over one table in every kind of catalog: erased, checked, purged, verified."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+import boto3
+import pytest
+
+from app.domain.datasets import Catalog
+from app.domain.receipts import WorkState
+from app.servers import Servers
+from tests.glue_stand_in import serving_glue
+from tests.lake.foreign import Foreign, without
+from tests.lake.people_table import EVENTS, ONE, TABLE, blotted, make, rows, user
+from tests.places import Place
+
+
+@pytest.fixture
+def in_rest(place_s3: Place, servers: Servers) -> Iterator[Place]:
+    """SeaweedFS's own REST catalog over a table bucket: it writes metadata.json, not we."""
+    s3 = servers.s3
+    key = s3.credentials["admin"]
+    signed = {"aws_access_key_id": key.access_key, "aws_secret_access_key": key.secret_key}
+    name = f"tables-{uuid4().hex[:12]}"
+    client = boto3.client("s3tables", endpoint_url=s3.endpoint, region_name=s3.region, **signed)
+    client.create_table_bucket(name=name)
+    client.close()
+    catalog = Catalog(
+        name="lake",
+        type="rest",
+        uri=s3.catalog,
+        warehouse=f"s3://{name}",
+        properties={
+            "credential": f"{key.access_key}:{key.secret_key}",
+            "oauth2-server-uri": f"{s3.catalog}/v1/oauth/tokens",
+        },
+    )
+    place = replace(place_s3, root=f"s3://{name}/", catalog=catalog)
+    yield place
+    place.close()
+
+
+@pytest.fixture
+def in_glue(place_s3: Place) -> Iterator[Place]:
+    """A stand-in for AWS Glue beside a bucket."""
+    with serving_glue() as glue:
+        properties = {
+            "glue.endpoint": glue.endpoint,
+            "glue.region": "us-east-1",
+            "glue.access-key-id": "k",
+            "glue.secret-access-key": "s",
+        }
+        catalog = Catalog(
+            name="lake", type="glue", uri="", warehouse=place_s3.root, properties=properties
+        )
+        place = replace(place_s3, catalog=catalog)
+        yield place
+        place.close()
+
+
+@pytest.fixture(params=["sql", "rest", "glue"])
+def catalogued(request: pytest.FixtureRequest) -> Foreign:
+    """An empty place with a catalog of each kind."""
+    name = {"sql": "place_s3", "rest": "in_rest", "glue": "in_glue"}[request.param]
+    return Foreign(request.getfixturevalue(name), TABLE)
+
+
+def test_a_person_leaves_a_table_of_any_catalog(catalogued: Foreign) -> None:
+    make(catalogued.place, rows(60), rows(40, seed=2))
+    before = catalogued.rows()
+    rules = replace(EVENTS, json={})
+    assert catalogued.leftovers()
+    work, findings = catalogued.gone(rules)
+    assert (work.state, findings) == (WorkState.PURGED, [])
+    assert blotted(catalogued.rows(), ONE) == without(before)
+    assert catalogued.leftovers() == []
+    again, findings = catalogued.gone(rules)
+    assert (again.state, findings) == (WorkState.CLEAN, [])
+
+
+def test_a_writer_that_is_quicker_loses_nothing_in_any_catalog(catalogued: Foreign) -> None:
+    engine = catalogued.place.engine
+    make(catalogued.place, rows(20))
+    late = rows(4, seed=5).set_column(3, "user_id", [[user(7)] * 4])
+
+    def append() -> None:
+        for _ in range(3):
+            engine.append(TABLE, late)
+
+    other = threading.Thread(target=append)
+    other.start()
+    catalogued.erased(replace(EVENTS, json={}))
+    other.join()
+    found: list[dict[str, Any]] = catalogued.rows()
+    assert sum(r["user_id"] == user(7) for r in found) >= 12
