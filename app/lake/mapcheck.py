@@ -5,7 +5,7 @@ Not here: the map's own form (app.lake.datamap) and what nobody declared (app.la
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from app.domain.datasets import DataMap, Dataset, Roles
 from app.domain.errors import DataMapError, UnsupportedTableError

@@ -16,7 +16,7 @@ from app.domain.identifiers import Kind, Targets
 from app.domain.receipts import TableWork
 from app.lake.verify import verify_dataset
 from app.lake.verify.file_pairs import check_files
-from tests.lake.people_table import ONE, blotted, erase, leftovers, purge, user
+from tests.lake.people_table import ONE, blotted, erase, leftovers, purge
 from tests.places import Place
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "spark"
@@ -80,7 +80,7 @@ class Foreign:
         """The second look at the whole table, by the read-only credential."""
         found = verify_dataset(
             rules,
-            data_map=_map_of(self.place, rules),
+            data_map=map_of(self.place, rules),
             targets=targets,
             store=self.place.verifier,
             metadata_location=lambda name: self.place.engine.head(name).metadata_location,
@@ -139,7 +139,8 @@ def _emptied(place: Place, root: str) -> None:
         purger.purge(uri, version_id=version)
 
 
-def _map_of(place: Any, rules: Dataset) -> DataMap:
+def map_of(place: Any, rules: Dataset) -> DataMap:
+    """A map of this one table."""
     return DataMap(
         catalog=place.catalog,
         endpoint=None,
@@ -153,6 +154,3 @@ def _map_of(place: Any, rules: Dataset) -> DataMap:
         downstream=DownstreamNone("nobody", "2026-01-01"),
         digest="",
     )
-
-
-__all__ = ["Foreign", "by_spark", "dataset", "registered", "user", "without"]

@@ -10,7 +10,11 @@ from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 from pyiceberg.catalog import MetastoreCatalog, load_catalog
-from pyiceberg.exceptions import NamespaceAlreadyExistsError, TableAlreadyExistsError
+from pyiceberg.exceptions import (
+    NamespaceAlreadyExistsError,
+    TableAlreadyExistsError,
+    ValidationError,
+)
 from pyiceberg.io import load_file_io
 from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionField, PartitionSpec
 from pyiceberg.schema import Schema, assign_fresh_schema_ids
@@ -19,7 +23,7 @@ from pyiceberg.table.snapshots import Operation
 from pyiceberg.transforms import IdentityTransform
 
 from app.domain.datasets import Catalog
-from app.domain.errors import CommitConflictError, LakeError
+from app.domain.errors import CommitConflictError, LakeError, UnsupportedTableError
 from app.lake.ports import DataFile, Reach, TableHead
 from app.lake.pyiceberg_engine import columns, commits, history, refusals, rows
 from app.lake.pyiceberg_engine.commits import RUN, STEP
@@ -267,8 +271,16 @@ class PyIcebergEngine:
     # --- within --------------------------------------------------------------------------
 
     def _load(self, table: str) -> Table:
-        with lake_errors(f"table {table}"):
-            return self._catalog.load_table(table)
+        try:
+            with lake_errors(f"table {table}"):
+                return self._catalog.load_table(table)
+        except (ValidationError, ValueError):
+            # Not chained: what PyIceberg says quotes the metadata, and so whoever stands in it.
+            raise UnsupportedTableError(
+                f"table {table}: its metadata is of a form that PyIceberg does not read (a version "
+                "1 table without manifest lists, or a newer version). Use Spark: CALL "
+                "system.rewrite_manifests and expire the older snapshots, then run again."
+            ) from None
 
     def _commit(self, table: str, decide: Any, *, marks: Mapping[str, str]) -> int:
         return commits.commit(

@@ -54,15 +54,19 @@ EVOLVED = (
     "alter table {t} alter column payload first",
     "alter table {t} replace partition field ts_hour with months(ts)",
     "alter table {t} add partition field truncate(6, name)",
-    "insert into {t} select payload, event_id, name, 'x', user_id, anon_id,"
-    " if(page is null, null, named_struct('added', 'y', 'where', page.path, 'ref', page.ref)),"
-    " items, anon_ids, attributes, amount, ts, small, part from ({rows1})",
+    (
+        "insert into {t} select payload, event_id, name, 'x', user_id, anon_id,"
+        " if(page is null, null, named_struct('added', 'y', 'where', page.path, 'ref', page.ref)),"
+        " items, anon_ids, attributes, amount, ts, small, part from ({rows1})"
+    ),
 )
 TABLES = {
     "deletes": (
-        "create table {t} using iceberg partitioned by (days(ts), bucket(2, name)) tblproperties "
-        "({v2}, 'write.delete.mode'='merge-on-read', 'write.update.mode'='merge-on-read',"
-        " 'write.merge.mode'='merge-on-read', 'write.delete.granularity'='partition') as {rows0}",
+        (
+            "create table {t} using iceberg partitioned by (days(ts), bucket(2, name)) tblproperties "
+            "({v2}, 'write.delete.mode'='merge-on-read', 'write.update.mode'='merge-on-read',"
+            " 'write.merge.mode'='merge-on-read', 'write.delete.granularity'='partition') as {rows0}"
+        ),
         "insert into {t} {rows1}",
         "delete from {t} where amount between 3 and 5",
         "update {t} set name = 'n9' where amount in (7, 11)",
@@ -70,19 +74,25 @@ TABLES = {
     "evolved1": EVOLVED,
     "evolved2": tuple(s.replace("{v1}", "{v2}") for s in EVOLVED),
     "void": (
-        "create table {t} using iceberg partitioned by (user_id, days(ts)) "
-        "tblproperties ({v1}) as {rows0}",
+        (
+            "create table {t} using iceberg partitioned by (user_id, days(ts)) "
+            "tblproperties ({v1}) as {rows0}"
+        ),
         "alter table {t} drop partition field user_id",
         "call c.system.rewrite_data_files(table => '{n}', options => map('rewrite-all', 'true'))",
         "insert into {t} {rows1}",
     ),
     "odd": (
-        "create table {t} (`user.id` string, `ANON Id` string, `sélect` string, `key` string, "
-        "`value` struct<`key`: string, `value`: string>, `element` array<string>, "
-        "`order` map<string, string>, `1st-%` string) using iceberg tblproperties ({v2})",
-        "insert into {t} select user_id, anon_id, payload, name, "
-        "named_struct('key', event_id, 'value', user_id), anon_ids, "
-        "if(user_id is null, null, map(user_id, anon_id)), page.path from ({rows0})",
+        (
+            "create table {t} (`user.id` string, `ANON Id` string, `sélect` string, `key` string, "
+            "`value` struct<`key`: string, `value`: string>, `element` array<string>, "
+            "`order` map<string, string>, `1st-%` string) using iceberg tblproperties ({v2})"
+        ),
+        (
+            "insert into {t} select user_id, anon_id, payload, name, "
+            "named_struct('key', event_id, 'value', user_id), anon_ids, "
+            "if(user_id is null, null, map(user_id, anon_id)), page.path from ({rows0})"
+        ),
     ),
     "refs": (
         "create table {t} using iceberg tblproperties ({v2}) as {rows0}",
@@ -100,48 +110,66 @@ TABLES = {
         "call c.system.compute_table_stats(table => '{n}')",
     ),
     "sorted": (
-        "create table {t} using iceberg tblproperties "
-        "({v2}, 'write.metadata.compression-codec'='gzip', 'write.object-storage.enabled'='true',"
-        " 'write.parquet.compression-codec'='gzip') as {rows0}",
+        (
+            "create table {t} using iceberg tblproperties "
+            "({v2}, 'write.metadata.compression-codec'='gzip', 'write.object-storage.enabled'='true',"
+            " 'write.parquet.compression-codec'='gzip') as {rows0}"
+        ),
         "alter table {t} write ordered by user_id, ts",
         "insert into {t} {rows1}",
     ),
     "vectors": (
-        "create table {t} using iceberg tblproperties "
-        "({v3}, 'write.delete.mode'='merge-on-read') as {rows0}",
+        (
+            "create table {t} using iceberg tblproperties "
+            "({v3}, 'write.delete.mode'='merge-on-read') as {rows0}"
+        ),
         "delete from {t} where amount = 3",
     ),
     "orc": (
-        "create table {t} using iceberg tblproperties ({v2}, 'write.format.default'='orc') "
-        "as {rows0}",
+        (
+            "create table {t} using iceberg tblproperties ({v2}, 'write.format.default'='orc') "
+            "as {rows0}"
+        ),
     ),
     "avro": (
-        "create table {t} using iceberg tblproperties ({v2}, 'write.delete.mode'='merge-on-read',"
-        " 'write.delete.format.default'='avro') as {rows0}",
+        (
+            "create table {t} using iceberg tblproperties ({v2}, 'write.delete.mode'='merge-on-read',"
+            " 'write.delete.format.default'='avro') as {rows0}"
+        ),
         "delete from {t} where amount = 3",
     ),
     "outside": (
-        "create table {t} (event_id string, user_id string, anon_id string, payload string, "
-        "page struct<path: string, ref: string>) using iceberg tblproperties ({v2})",
+        (
+            "create table {t} (event_id string, user_id string, anon_id string, payload string, "
+            "page struct<path: string, ref: string>) using iceberg tblproperties ({v2})"
+        ),
         "call c.system.add_files(table => '{n}', source_table => '`parquet`.`{root}files`')",
     ),
     "added": (
-        "create table {t} (event_id string, user_id string, anon_id string, payload string, "
-        "page struct<path: string, ref: string>) using iceberg tblproperties ({v2})",
-        "call c.system.add_files("
-        "table => '{n}', source_table => '`parquet`.`{root}added/imported`')",
+        (
+            "create table {t} (event_id string, user_id string, anon_id string, payload string, "
+            "page struct<path: string, ref: string>) using iceberg tblproperties ({v2})"
+        ),
+        (
+            "call c.system.add_files("
+            "table => '{n}', source_table => '`parquet`.`{root}added/imported`')"
+        ),
         "alter table {t} rename column user_id to customer",
         "alter table {t} rename column page.path to where",
         "insert into {t} select event_id, user_id, anon_id, payload, page from ({rows1})",
     ),
     "lost": (
-        "create table {t} using iceberg partitioned by (truncate(4, name), event_dt) "
-        "tblproperties ({v2}) as {rows0}",
+        (
+            "create table {t} using iceberg partitioned by (truncate(4, name), event_dt) "
+            "tblproperties ({v2}) as {rows0}"
+        ),
         "alter table {t} drop partition field truncate(4, name)",
         "alter table {t} drop partition field event_dt",
         "alter table {t} drop column event_dt",
-        "insert into {t} select event_id, name, user_id, anon_id, page, items, anon_ids, "
-        "attributes, payload, amount, ts, small, part from ({rows1})",
+        (
+            "insert into {t} select event_id, name, user_id, anon_id, page, items, anon_ids, "
+            "attributes, payload, amount, ts, small, part from ({rows1})"
+        ),
     ),
 }
 
@@ -235,7 +263,11 @@ def main(folder: Path) -> None:
             for path in sorted((folder / "lake" / "p").rglob("*")):
                 part = path.relative_to(folder / "lake" / "p")
                 mine = part.parts[0] in (name, {"outside": "files"}.get(name))
-                if mine and path.is_file() and not path.name.endswith((".crc", "version-hint.text")):
+                if (
+                    mine
+                    and path.is_file()
+                    and not path.name.endswith((".crc", "version-hint.text"))
+                ):
                     archive.add(path, str(part))
         print(name, "made")
 
