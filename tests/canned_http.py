@@ -46,9 +46,9 @@ def serving(canned: Canned) -> Iterator[Canned]:
             if self.command != "HEAD":
                 self.wfile.write(canned.body)
 
-        do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = _answer
+        do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = _answer  # noqa: N815 - the library's names
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
             """Quiet."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -83,7 +83,7 @@ def list_dsars(
     parts: PartsOf,
     page: Page,
     status: Annotated[list[State] | None, Query(max_length=len(State))] = None,
-    type: DsarType | None = None,
+    type: DsarType | None = None,  # noqa: A002  the name in the query
     due_before: Instant | None = None,
     external_ref: Annotated[
         Line | None, Query(description="Exact. One that may be personal: POST /v1/dsars:search.")

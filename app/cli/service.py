@@ -112,4 +112,4 @@ def beat() -> NoReturn:
 
 def _become(module: str, *arguments: str) -> NoReturn:
     """This process goes on as that one: the same id, the same signals."""
-    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
+    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606

@@ -40,7 +40,7 @@ class Body:
 
     def __init__(self, spool: Path | None) -> None:
         folder = str(spool) if spool is not None else None
-        self._file = SpooledTemporaryFile(max_size=_IN_MEMORY, dir=folder)
+        self._file = SpooledTemporaryFile(max_size=_IN_MEMORY, dir=folder)  # noqa: SIM115 - closed by close()
         self._sha = hashlib.sha256()
         self.size = 0
 

@@ -292,7 +292,7 @@ def _treatment(node: Node) -> Treatment:
     for key in needed[kind]:
         if key not in keys:
             node.refuse(f"the key {key}: treatment {kind} needs {', '.join(needed[kind])}")
-    text: Callable[[str], str | None] = lambda key: keys[key].text() if key in keys else None
+    text: Callable[[str], str | None] = lambda key: keys[key].text() if key in keys else None  # noqa: E731
     return Treatment(
         kind=kind,
         purpose=text("purpose"),

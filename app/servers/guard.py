@@ -65,7 +65,7 @@ def become_server(order: dict[str, Any], guard: int) -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, WATCHED)
         for number in WATCHED:
             signal.signal(number, signal.SIG_DFL)
-        os.execv(order["argv"][0], order["argv"])
+        os.execv(order["argv"][0], order["argv"])  # noqa: S606 - no shell is wanted
     except OSError as err:
         os.write(2, f"cannot run {os.path.basename(order['argv'][0])}: {err.strerror}\n".encode())
     finally:

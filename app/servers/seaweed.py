@@ -168,7 +168,7 @@ def _free_sockets(ports: list[int]) -> list[str]:
     """Patterns of its sockets in /tmp. A dead one of another user's would stop it: PortTakenError,
     and other ports are tried.
     """
-    patterns = [f"/tmp/seaweedfs-*-{port}.sock" for port in ports]
+    patterns = [f"/tmp/seaweedfs-*-{port}.sock" for port in ports]  # noqa: S108 - its own choice
     for path in (path for pattern in patterns for path in glob.glob(pattern)):
         try:
             os.unlink(path)

@@ -148,7 +148,7 @@ def reachable_by_others(path: Path) -> bool:
 
 def folder_elsewhere(name: str) -> Path:
     """A folder that any user may walk to, for a state folder that is closed to them."""
-    for parent in ("/var/tmp", tempfile.gettempdir()):
+    for parent in ("/var/tmp", tempfile.gettempdir()):  # noqa: S108 - mkdtemp makes it safely
         if Path(parent).is_dir() and reachable_by_others(Path(parent)):
             path = Path(tempfile.mkdtemp(prefix=f"clearlake-{name}-", dir=parent))
             path.chmod(0o711)

@@ -182,7 +182,7 @@ def _turn_of(port: int) -> socket.socket | None:
 
 def _reached_at(settings: Settings) -> str:
     """Where we ourselves reach the API: listening everywhere includes the loopback."""
-    return "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host
+    return "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104
 
 
 def _is_free(port: int) -> bool:

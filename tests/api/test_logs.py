@@ -100,7 +100,7 @@ def test_an_exception_is_told_by_its_classes_and_where_it_was_raised(lines: io.S
 def test_another_librarys_message_is_its_template_and_its_place(lines: io.StringIO) -> None:
     log = logging.getLogger("botocore.hooks")
     log.warning("Retry %s of %s", 3, CANARY)
-    log.warning(f"Retry {CANARY}")
+    log.warning(f"Retry {CANARY}")  # noqa: G004
     log.warning({"user": CANARY})
     log.debug("Retry %s", CANARY)
     found = read(lines)

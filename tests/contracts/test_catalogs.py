@@ -25,9 +25,10 @@ def in_rest(place_s3: Place, servers: Servers) -> Iterator[Place]:
     """SeaweedFS's own REST catalog over a table bucket: it writes metadata.json, not we."""
     s3 = servers.s3
     key = s3.credentials["admin"]
-    signed = {"aws_access_key_id": key.access_key, "aws_secret_access_key": key.secret_key}
     name = f"tables-{uuid4().hex[:12]}"
-    client = boto3.client("s3tables", endpoint_url=s3.endpoint, region_name=s3.region, **signed)
+    client = boto3.Session(key.access_key, key.secret_key, region_name=s3.region).client(
+        "s3tables", endpoint_url=s3.endpoint
+    )
     client.create_table_bucket(name=name)
     client.close()
     catalog = Catalog(

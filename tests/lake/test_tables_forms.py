@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import time
 from decimal import Decimal
@@ -33,7 +33,7 @@ from tests.lake.position_deletes import hide
 RULES = dataset(TABLE)
 
 
-class _Keys(pe.KmsClient):
+class _Keys(pe.KmsClient):  # type: ignore[misc]  # PyArrow is untyped here
     """Wraps nothing: what matters is that nobody here is told the keys."""
 
     def wrap_key(self, key_bytes: bytes, _: str) -> bytes:
@@ -197,7 +197,7 @@ def test_an_owner_that_cannot_be_matched_is_refused_with_the_map(
 
 
 @pytest.fixture
-def edited(place_file: Any) -> Iterator[Any]:
+def edited(place_file: Any) -> Callable[[Any], Foreign]:
     """Edits the current metadata.json by hand."""
 
     def edit(change: Any) -> Foreign:

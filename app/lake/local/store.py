@@ -80,7 +80,7 @@ class LocalStore:
         """The bytes of exactly this version."""
         with told("reading a version"):
             place = _place(self._path(uri), version_id)
-            file = open(os.open(place, os.O_RDONLY | os.O_NOFOLLOW), "rb", buffering=0)
+            file = open(os.open(place, os.O_RDONLY | os.O_NOFOLLOW), "rb", buffering=0)  # noqa: SIM115 - closed below
         with file:
             info = _info(uri, os.fstat(file.fileno()))
             if info.version_id != version_id:

@@ -101,7 +101,7 @@ class Opened:
 
     def whole(self) -> BinaryIO:
         """All bytes, seekable: in memory, or beyond 64 MB in a nameless temporary file."""
-        spool = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)
+        spool = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115  the caller closes it
         while piece := self.read(BLOCK):
             spool.write(piece)
         spool.seek(0)

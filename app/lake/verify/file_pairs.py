@@ -329,7 +329,7 @@ def _hidden(file: FileWork, open_file: OpenFile) -> Mask:
 
 def _spooled(stream: BinaryIO) -> tuple[BinaryIO, str]:
     """The whole file (in memory, or nameless on disk beyond 64 MB) and its SHA-256."""
-    spool = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)
+    spool = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115  the caller closes it
     digest = hashlib.sha256()
     with closing(stream):
         while piece := stream.read(1 << 20):

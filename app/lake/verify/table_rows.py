@@ -217,7 +217,7 @@ class _Comparison:
             )
         spots = list(self.required(old, names.path))
         if not spots:
-            return bool(old == new or (old != old and new != new))
+            return bool(old == new or (old != old and new != new))  # noqa: PLR0124  NaN is itself here
         a, b = _raw(old), _raw(new)
         found = None if a is None or b is None else severed(a, b, spots)
         self.pairs += found or []

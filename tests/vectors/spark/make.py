@@ -13,9 +13,9 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-import pyspark
-import snowpark_connect_deps_iceberg
-from pyspark.sql import SparkSession
+import pyspark  # type: ignore[import-not-found]  # not installed here
+import snowpark_connect_deps_iceberg  # type: ignore[import-not-found]  # not installed here
+from pyspark.sql import SparkSession  # type: ignore[import-not-found]  # not installed here
 
 HERE = Path(__file__).parent
 BUCKET = "made-by-spark"
@@ -27,7 +27,8 @@ select date_add(date'2026-01-01', cast(id % 2 as int)) event_dt,
   if(id % 9 = 0, 'identity.link', concat('page.view', id % 3)) name,
   if(id % 5 = 4, null, {user}) user_id,
   {anon} anon_id,
-  if(id % 4 = 0, null, named_struct('path', concat('/u/', {other}), 'ref', cast(null as string))) page,
+  if(id % 4 = 0, null, named_struct('path', concat('/u/', {other}),
+    'ref', cast(null as string))) page,
   if(id % 3 = 0, null, array(named_struct('sku', 's', 'by', {other}), null)) items,
   if(id % 4 = 1, null, array({anon}, null)) anon_ids,
   if(id % 2 = 0, null, map({user}, if(id % 4 = 1, null, named_struct('v', {anon})))) attributes,
@@ -63,9 +64,11 @@ EVOLVED = (
 TABLES = {
     "deletes": (
         (
-            "create table {t} using iceberg partitioned by (days(ts), bucket(2, name)) tblproperties "
+            "create table {t} using iceberg partitioned by (days(ts), bucket(2, name)) "
+            "tblproperties "
             "({v2}, 'write.delete.mode'='merge-on-read', 'write.update.mode'='merge-on-read',"
-            " 'write.merge.mode'='merge-on-read', 'write.delete.granularity'='partition') as {rows0}"
+            " 'write.merge.mode'='merge-on-read', 'write.delete.granularity'='partition')"
+            " as {rows0}"
         ),
         "insert into {t} {rows1}",
         "delete from {t} where amount between 3 and 5",
@@ -112,7 +115,8 @@ TABLES = {
     "sorted": (
         (
             "create table {t} using iceberg tblproperties "
-            "({v2}, 'write.metadata.compression-codec'='gzip', 'write.object-storage.enabled'='true',"
+            "({v2}, 'write.metadata.compression-codec'='gzip',"
+            " 'write.object-storage.enabled'='true',"
             " 'write.parquet.compression-codec'='gzip') as {rows0}"
         ),
         "alter table {t} write ordered by user_id, ts",
@@ -133,7 +137,8 @@ TABLES = {
     ),
     "avro": (
         (
-            "create table {t} using iceberg tblproperties ({v2}, 'write.delete.mode'='merge-on-read',"
+            "create table {t} using iceberg tblproperties ({v2},"
+            " 'write.delete.mode'='merge-on-read',"
             " 'write.delete.format.default'='avro') as {rows0}"
         ),
         "delete from {t} where amount = 3",
