@@ -27,8 +27,6 @@ class Glue:
     databases: dict[str, Body] = field(default_factory=dict)
     tables: dict[tuple[str, str], Body] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
-    lost: int = 0
-    """Updates refused because somebody was quicker."""
 
     def answer(self, call: str, said: Body) -> Body:
         """One call by its name."""
@@ -68,7 +66,6 @@ class Glue:
         key = (said["DatabaseName"], said["TableInput"]["Name"])
         version = _known(self.tables, key)["VersionId"]
         if said["VersionId"] != version:
-            self.lost += 1
             raise RefusedError("ConcurrentModificationException")
         new = {"DatabaseName": key[0], "VersionId": str(int(version) + 1)}
         self.tables[key] = {**said["TableInput"], **new}

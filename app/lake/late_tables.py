@@ -14,7 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from app.domain.datasets import Dataset
-from app.domain.errors import AccessDeniedError, ObjectMissingError, StoppedError
+from app.domain.errors import (
+    AccessDeniedError,
+    ObjectMissingError,
+    StoppedError,
+    UnsupportedTableError,
+)
 from app.domain.identifiers import Identifier
 from app.domain.policies import is_kept
 from app.lake.late_lines import (
@@ -66,7 +71,7 @@ def late_files(
             yield from _rows(file, look, engine=engine, tally=tally, stop=stop)
         except ObjectMissingError:
             continue  # the head has moved on; its new files belong to the next look
-        except (AccessDeniedError, pa.ArrowInvalid, OSError):
+        except (AccessDeniedError, UnsupportedTableError, pa.ArrowInvalid, OSError):
             tally.unreadable += 1
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -16,7 +15,7 @@ from app.domain.receipts import WorkState
 from app.servers import Servers
 from tests.glue_stand_in import serving_glue
 from tests.lake.foreign import Foreign, without
-from tests.lake.people_table import EVENTS, ONE, TABLE, blotted, make, rows, user
+from tests.lake.people_table import EVENTS, ONE, TABLE, blotted, make, reached, rows, user
 from tests.places import Place
 
 
@@ -84,18 +83,24 @@ def test_a_person_leaves_a_table_of_any_catalog(catalogued: Foreign) -> None:
     assert (again.state, findings) == (WorkState.CLEAN, [])
 
 
-def test_a_writer_that_is_quicker_loses_nothing_in_any_catalog(catalogued: Foreign) -> None:
+def test_a_quicker_writer_loses_nothing_and_a_lost_swap_leaves_nothing(
+    catalogued: Foreign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between our look and our swap somebody adds rows, of the person among others."""
     engine = catalogued.place.engine
     make(catalogued.place, rows(20))
-    late = rows(4, seed=5).set_column(3, "user_id", [[user(7)] * 4])
+    late = rows(6, seed=5).set_column(3, "user_id", [[user(7), user(1)] * 3])
+    before: list[dict[str, Any]] = []
 
-    def append() -> None:
-        for _ in range(3):
+    def passing(name: str) -> None:
+        if name == "engine.before_swap" and not before:
+            before.append({})
             engine.append(TABLE, late)
+            before[:] = catalogued.rows()
 
-    other = threading.Thread(target=append)
-    other.start()
-    catalogued.erased(replace(EVENTS, json={}))
-    other.join()
-    found: list[dict[str, Any]] = catalogued.rows()
-    assert sum(r["user_id"] == user(7) for r in found) >= 12
+    monkeypatch.setattr("app.lake.pyiceberg_engine.commits.failpoint", passing)
+    work, findings = catalogued.gone(replace(EVENTS, json={}))
+    assert (work.state, findings, len(before)) == (WorkState.PURGED, [], 26)
+    assert blotted(catalogued.rows(), ONE) == without(before)
+    assert catalogued.leftovers() == []
+    assert catalogued.files() == reached(catalogued.place)

@@ -4,12 +4,14 @@ refused by name before anything changes.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from app.domain.datasets import Roles
 from app.domain.errors import UnsupportedTableError
-from app.domain.identifiers import Targets
+from app.domain.identifiers import Kind, Targets
 from app.domain.receipts import WorkState
 from app.lake.tables import plan_table
 from tests.lake.foreign import by_spark, dataset, without
@@ -17,7 +19,14 @@ from tests.lake.people_table import ONE, blotted, person
 
 ERASED = {
     "added": dataset("lake.added", owner="customer"),
-    "deletes": dataset("lake.deletes"),
+    "deletes": replace(
+        dataset("lake.deletes"),
+        roles=Roles(
+            owner=("user_id",),
+            linked=((Kind.ANON_ID, ("anon_id", "anon_ids", "attributes.v")),),
+            mentions=("attributes", "items.by"),
+        ),
+    ),
     "evolved1": dataset("lake.evolved1", owner="customer"),
     "evolved2": dataset("lake.evolved2", owner="customer"),
     "lost": dataset("lake.lost"),
@@ -42,6 +51,7 @@ def test_a_person_leaves_a_table_of_sparks_and_everybody_else_stays(
     assert findings == []
     assert blotted(table.rows(), ONE) == without(before, owner=owner)
     assert table.leftovers() == []
+    assert work.counts.undeclared.keys().isdisjoint(rules.roles.declared)
 
 
 @pytest.mark.parametrize(

@@ -88,12 +88,14 @@ def _of_file(record: Any) -> str | None:
     if record.file_format == FileFormat.PUFFIN:
         return (
             "It has deletion vectors. "
-            f"{_SPARK} CALL system.rewrite_data_files with delete-file-threshold 1, then run again."
+            f"{_SPARK} CALL system.rewrite_data_files with delete-file-threshold 1, expire the old "
+            "snapshots, then run again."
         )
     if record.file_format != FileFormat.PARQUET:
         return (
             f"It has {record.file_format.value} files; only Parquet is rewritten here. "
-            f"{_SPARK} CALL system.rewrite_data_files after setting write.format.default=parquet."
+            f"{_SPARK} set write.format.default and write.delete.format.default to parquet, CALL "
+            "system.rewrite_data_files with rewrite-all, expire the old snapshots, then run again."
         )
     if record.key_metadata:
         return f"A file is encrypted. {_SPARK} erase with the table's key management configured."
