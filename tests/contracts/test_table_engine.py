@@ -319,7 +319,7 @@ def test_a_crash_before_the_swap_changes_nothing(
 def _with_file(engine: Any, **changed: Any) -> None:
     arguments: dict[str, Any] = {
         "content": DataFileContent.DATA,
-        "file_path": "file:///elsewhere/x.parquet",
+        "file_path": f"{engine.head(TABLE).location}/data/x.parquet",
         "file_format": FileFormat.PARQUET,
         "partition": _files(engine)[0].handle.partition,  # type: ignore[attr-defined]
         "record_count": 1,
