@@ -22,8 +22,9 @@ from app.doctor.results import (
 )
 from app.domain.datasets import DataMap, Dataset
 from app.lake.mapcheck import column_problems
-from app.lake.ports import TableEngine, TableHead
 from app.lake.table_fixes import table_differences
+from app.lake.table_ports import TableEngine, TableHead
+from app.lake.table_settings import partition_columns
 
 FIX = "Run `clearlake lake fix --map ...` and look, then with --apply."
 ISOLATION = ("write.delete.isolation-level", "write.update.isolation-level")
@@ -115,7 +116,8 @@ def _shape(table: Table) -> Verdict:
 def _layout(table: Table) -> Verdict:
     head = table.head()
     declared = {*table.dataset.roles.declared, *table.dataset.json}
-    named = sorted({k for k in (*head.keys, *head.sort_keys) if _plain(k) in declared})
+    keys = partition_columns(table.engine, head) | {head.plain.get(k, k) for k in head.sort_keys}
+    named = sorted(keys & declared)
     return judged(
         holds=not named,
         saw=f"A partition or sort order is made of {', '.join(named)}."
@@ -124,10 +126,6 @@ def _layout(table: Table) -> Verdict:
         advice="Use Spark: replace the partition field or the sort order, then CALL "
         "system.rewrite_data_files: paths and manifests name people otherwise.",
     )
-
-
-def _plain(path: str) -> str:
-    return ".".join(part for part in path.split(".") if part not in ("element", "value"))
 
 
 def _settings(table: Table, keys: Callable[[str], bool], good: str) -> Verdict:

@@ -18,10 +18,10 @@ from app.doctor.results import Area, Outcome, Probed
 from app.doctor.storage import Bucket, examine_bucket
 from app.domain.datasets import DataMap
 from app.domain.errors import ClearlakeError
-from app.lake.ports import TableEngine
 from app.lake.s3.connection import split
 from app.lake.s3.probe import S3Probe
 from app.lake.table_names import normalise
+from app.lake.table_ports import TableEngine
 
 CONFIGURED = "configured"
 """The check of a part that no setting names."""

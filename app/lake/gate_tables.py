@@ -18,7 +18,7 @@ from app.domain.identifiers import Identifier
 from app.domain.receipts import Counts
 from app.lake.gate import Gate, targets_of
 from app.lake.late_tables import Batch, TableLook
-from app.lake.table_columns import Column, columns, is_bytes, plain
+from app.lake.table_columns import Column, columns_as_named, is_bytes
 from app.lake.table_rows import RowGroup
 from app.lake.table_texts import Rule
 from app.lake.table_values import without_leftovers
@@ -46,7 +46,7 @@ def gated_table(table: pa.Table, *, gate: Gate) -> Gated:
     stays, a dictionary inside a list or struct.
     """
     dataset = gate.dataset
-    found = columns(table.schema, dataset=dataset, field_ids={}, keys=frozenset())
+    found = columns_as_named(table.schema, dataset=dataset)
     look = TableLook.of(dataset, wanted=gate.wants)
     _refuse_blindness(table.schema, found, look=look)
     counts, pieces = Counts(), []
@@ -110,7 +110,7 @@ def _refuse_blindness(schema: pa.Schema, found: list[Column], *, look: TableLook
     there = {c.path for c in found}
     for path in sorted(_asked(look.dataset) | look.needed):
         inside = any(path.startswith(f"{column}.") for column in look.dataset.json)
-        if plain(path) not in there and not inside:
+        if path not in there and not inside:
             raise UnsupportedTableError(
                 f"{look.dataset.name}: the rows have no column {path}, which the map declares. "
                 "Give it, with nulls where there is nothing."

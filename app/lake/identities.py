@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from app.domain.datasets import DataMap, Dataset
 from app.domain.identifiers import Identifier, Identity, Kind, Shared, Subject
 from app.lake.link_rows import LinkRow, bronze_rows, table_rows
-from app.lake.ports import ObjectStore, TableEngine
+from app.lake.ports import ObjectStore
+from app.lake.table_ports import TableEngine
 from app.lake.tally import Tally
 
 Rows = Callable[[Dataset, Set[str]], Iterator[LinkRow]]

@@ -14,7 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from app.domain.datasets import Dataset
-from app.domain.errors import AccessDeniedError, ObjectMissingError, StoppedError
+from app.domain.errors import (
+    AccessDeniedError,
+    ObjectMissingError,
+    StoppedError,
+    UnsupportedTableError,
+)
 from app.domain.identifiers import Identifier
 from app.domain.policies import is_kept
 from app.lake.late_lines import (
@@ -29,8 +34,8 @@ from app.lake.late_lines import (
     latest,
     paths_of,
 )
-from app.lake.ports import DataFile, TableEngine, TableHead
-from app.lake.table_columns import Column, columns, is_bytes, plain
+from app.lake.table_columns import Column, columns, is_bytes
+from app.lake.table_ports import DataFile, TableEngine, TableHead
 from app.lake.table_values import texts, whole
 
 _BATCH = 32_768
@@ -66,7 +71,7 @@ def late_files(
             yield from _rows(file, look, head=head, engine=engine, tally=tally, stop=stop)
         except ObjectMissingError:
             continue  # the head has moved on; its new files belong to the next look
-        except (AccessDeniedError, pa.ArrowInvalid, OSError):
+        except (AccessDeniedError, UnsupportedTableError, pa.ArrowInvalid, OSError):
             tally.unreadable += 1
 
 
@@ -92,12 +97,12 @@ class TableLook:
     @classmethod
     def of(cls, dataset: Dataset, *, wanted: Wanted) -> TableLook:
         """For the identifiers that are wanted, at the paths that the map declares."""
-        paths = {plain(path): kinds for path, kinds in paths_of(dataset.roles).items()}
+        paths = paths_of(dataset.roles)
         json = {c: JsonLook(roles, wanted=wanted) for c, roles in dataset.json.items()}
         deciding = [p for p in (dataset.event_time, *kept_paths(dataset)) if p]
         inside = [c for c in json if any(p.startswith(c + ".") for p in deciding)]
         named = [c for c, look in json.items() if look.paths]
-        needed = frozenset([*paths, *map(plain, deciding), *inside, *named])
+        needed = frozenset([*paths, *deciding, *inside, *named])
         return cls(dataset, wanted, Nobody(wanted), paths, json, needed)
 
 
@@ -116,8 +121,8 @@ def _rows(
         found = columns(
             parquet.schema_arrow,
             dataset=look.dataset,
-            field_ids=head.field_ids,
-            keys=frozenset(),
+            head=head,
+            keys=(),
         )
         names = [
             parquet.schema.column(n).path for n, c in enumerate(found) if c.path in look.needed
@@ -184,7 +189,7 @@ class Batch:
         """Texts of the row at a column, or at a path inside a JSON column."""
 
         def at(path: str) -> Sequence[str]:
-            rows = self._values.get(plain(path))
+            rows = self._values.get(path)
             if rows is not None:
                 return rows[row]
             for column, inside in self._look.json.items():

@@ -21,7 +21,8 @@ from app.lake.bronze_lines import BOM
 from app.lake.codecs import ContentError, blocks, decoded
 from app.lake.jsontext import JsonTextError, may_hold
 from app.lake.jsonvalues import texts_by_path
-from app.lake.ports import ObjectInfo, ObjectStore, TableEngine, Version
+from app.lake.ports import ObjectInfo, ObjectStore, Version
+from app.lake.table_ports import TableEngine
 from app.lake.tokens import TokenFilter, Words
 
 ValuesAt = Callable[[str], Iterable[str]]

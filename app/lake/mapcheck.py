@@ -5,12 +5,13 @@ Not here: the map's own form (app.lake.datamap) and what nobody declared (app.la
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from app.domain.datasets import DataMap, Dataset, Roles
 from app.domain.errors import DataMapError, UnsupportedTableError
-from app.lake.ports import ObjectStore, TableEngine, TableHead
+from app.lake.ports import ObjectStore
 from app.lake.table_names import normalise
+from app.lake.table_ports import TableEngine, TableHead
 
 
 def check_map(data_map: DataMap, *, store: ObjectStore, engine: TableEngine | None) -> None:
@@ -39,19 +40,19 @@ def check_map(data_map: DataMap, *, store: ObjectStore, engine: TableEngine | No
             raise UnsupportedTableError(f"{data_map.at(dataset.name, 'table')}: {reason}")
 
 
-def leaf_types(columns: Mapping[str, str]) -> dict[str, str]:
-    """Column paths as a map writes them (`items.user_id` for every element of a list) -> type."""
-    plain = {}
-    for path, kind in columns.items():
-        parts = [p for p in path.split(".") if p not in ("element", "value")]
-        plain[".".join(parts)] = kind
-        plain[path] = kind
-    return plain
+def leaf_types(head: TableHead) -> dict[str, str]:
+    """Column paths as a map writes them (`items.user_id` for every element of a list) -> type. A
+    map's keys and values share one: text, where either is.
+    """
+    types: dict[str, set[str]] = {}
+    for path, kind in head.columns.items():
+        types.setdefault(head.plain[path], set()).add(kind)
+    return {p: "string" if "string" in kinds else min(kinds) for p, kinds in types.items()}
 
 
 def column_problems(data_map: DataMap, dataset: Dataset, head: TableHead) -> Iterator[str]:
     """Each column that the map names and the table does not have as it must, with the line."""
-    types = leaf_types(head.columns)
+    types = leaf_types(head)
     text_only = [("mentions", p) for p in dataset.roles.mentions]
     text_only += [("linked", p) for _, paths in dataset.roles.linked for p in paths]
     text_only += [("json", column) for column in dataset.json]
@@ -63,14 +64,30 @@ def column_problems(data_map: DataMap, dataset: Dataset, head: TableHead) -> Ite
         if types.get(path, "string") != "string":
             place = data_map.at(dataset.name, key)
             yield f"{place}: expected a text column; {path!r} is {types[path]}."
+    for key, path in _owners(dataset.roles):
+        if types.get(path, "string") not in ("string", *_numbers(path, head)):
+            place = data_map.at(dataset.name, key)
+            yield (
+                f"{place}: expected a text column, or an integer one that is not inside another; "
+                f"{path!r} is {types[path]}."
+            )
     if dataset.event_time is not None and dataset.event_time not in types:
         place = data_map.at(dataset.name, "event_time")
         yield f"{place}: expected a column of {dataset.table}; it has no {dataset.event_time!r}."
 
 
-def _named_columns(roles: Roles) -> Iterator[tuple[str, str]]:
+def _numbers(path: str, head: TableHead) -> tuple[str, ...]:
+    """Integers are matched by their decimal text, at the table's top level only."""
+    return ("int", "long") if path in head.columns and "." not in path else ()
+
+
+def _owners(roles: Roles) -> Iterator[tuple[str, str]]:
     yield from (("owner", path) for path in roles.owner)
     yield from (("owner_when", path) for when in roles.owner_when for path in when.columns)
+
+
+def _named_columns(roles: Roles) -> Iterator[tuple[str, str]]:
+    yield from _owners(roles)
     yield from (("linked", path) for _, paths in roles.linked for path in paths)
     yield from (("mentions", path) for path in roles.mentions)
     yield from (("derived", path) for path in roles.derived)

@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 from app.domain.datasets import DataMap, Dataset
 from app.domain.identifiers import TOKEN_CHARACTERS, Identifier
 from app.lake.link_rows import LinkRow, bronze_rows, table_row, texts_of
-from app.lake.ports import Doors, TableEngine
+from app.lake.ports import Doors
+from app.lake.table_ports import TableEngine
 
 _TEXT = frozenset({"string", "int", "long"})
 

@@ -16,7 +16,7 @@ from app.domain.datasets import DataMap, Dataset
 from app.domain.errors import LakeError
 from app.domain.failpoints import failpoint
 from app.lake.mapcheck import leaf_types
-from app.lake.ports import TableEngine
+from app.lake.table_ports import TableEngine
 from app.lake.table_settings import wanted_changes
 
 KEPT = "clearlake.fix."
@@ -46,7 +46,7 @@ def table_differences(engine: TableEngine, dataset: Dataset) -> tuple[Change, ..
     head = engine.head(dataset.table)
     wanted = wanted_changes(
         head.properties,
-        columns=leaf_types(head.columns),
+        columns={**head.columns, **leaf_types(head)},
         declared=dataset.roles.declared | set(dataset.json),
     )
     return tuple(

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
+from app.lake.table_ports import TableEngine, TableHead
+
 _EVERY_TABLE: Mapping[str, str] = {
     "format-version": "2",
     "write.parquet.compression-codec": "zstd",
@@ -57,3 +59,10 @@ def wanted_changes(
         for key, value in sorted(wanted.items())
         if properties.get(key) not in (value, *_AS_GOOD.get(key, ()))
     }
+
+
+def partition_columns(engine: TableEngine, head: TableHead) -> frozenset[str]:
+    """What partitions are made of: those of live files, and of files to be written."""
+    live = engine.files(head.table, snapshot_id=head.snapshot_id) if head.snapshot_id else ()
+    specs = {head.spec_id, *(f.spec_id for f in live)}
+    return frozenset(key for spec in specs for key in head.keys.get(spec, ()))

@@ -22,9 +22,9 @@ from app.domain.failpoints import failpoint
 from app.domain.findings import Finding, What
 from app.domain.identifiers import Targets
 from app.domain.receipts import Counts, FileWork, TableWork, WorkState
-from app.lake.ports import DataFile, TableEngine, TableHead
-from app.lake.table_columns import plain
 from app.lake.table_files import FileEraser, HiddenRows, shared_deletes
+from app.lake.table_ports import DataFile, TableEngine, TableHead
+from app.lake.table_settings import partition_columns
 from app.lake.table_texts import Rule
 from app.lake.tombstones import Tombstones
 
@@ -47,12 +47,11 @@ def plan_table(engine: TableEngine, dataset: Dataset) -> TableWork:
     for reason in engine.refusals(dataset.table):
         raise UnsupportedTableError(f"{dataset.table}: {reason}")
     head = engine.head(dataset.table)
-    declared = dataset.roles.declared
-    if any(key in declared or plain(key) in declared for key in head.keys):
+    if partition_columns(engine, head) & dataset.roles.declared:
         raise UnsupportedTableError(
             f"{dataset.table}: a partition is made of an identifier, so that paths and manifests "
-            "name people. Use Spark: ALTER TABLE ... REPLACE PARTITION FIELD, then CALL "
-            "system.rewrite_data_files, and run again."
+            "name people. Use Spark: ALTER TABLE ... DROP PARTITION FIELD, then CALL "
+            "system.rewrite_data_files with rewrite-all, and run again."
         )
     return TableWork(table=head.table, uuid=head.uuid, base_snapshot=head.snapshot_id)
 

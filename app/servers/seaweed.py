@@ -76,6 +76,8 @@ class S3Server:
     region: str
     credentials: Mapping[str, AccessKey] = field(repr=False)
     """Role -> its key."""
+    catalog: str
+    """Its Iceberg REST catalog, over table buckets."""
 
 
 class Seaweed:
@@ -136,6 +138,7 @@ class Seaweed:
             endpoint=f"http://127.0.0.1:{ports[0]}",
             region=REGION,
             credentials=self._keys,
+            catalog=f"http://127.0.0.1:{ports[PORT_FLAGS.index('s3.port.iceberg')]}",
         )
 
 

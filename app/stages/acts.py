@@ -19,10 +19,11 @@ from app.domain.identifiers import Targets
 from app.domain.progress import Say
 from app.domain.receipts import Counts, ObjectWork, TableWork, WorkState
 from app.lake.bronze import ROUNDS, erase_objects, plan_objects, unfinished
-from app.lake.ports import Doors, TableEngine
+from app.lake.ports import Doors
 from app.lake.purge_objects import newer_versions, purge_objects
 from app.lake.purge_tables import plan_purge, purge_table
 from app.lake.table_content import holder
+from app.lake.table_ports import TableEngine
 from app.lake.tables import erase_table, plan_table
 from app.lake.tombstones import Tombstones
 from app.lake.undo_objects import undo_objects

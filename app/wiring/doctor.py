@@ -15,8 +15,8 @@ from pathlib import Path
 from app.doctor.checkup import Installation
 from app.doctor.permissions import ROLES
 from app.domain.errors import SettingsError
-from app.lake.ports import TableEngine
 from app.lake.s3.probe import S3Probe
+from app.lake.table_ports import TableEngine
 from app.settings import Settings
 from app.wiring.lakes import data_map_of, table_engine
 

@@ -20,10 +20,11 @@ from app.domain.datasets import Catalog, DataMap
 from app.domain.errors import SettingsError
 from app.lake.datamap import read_map
 from app.lake.local import LocalLoader, LocalPurger, LocalStore
-from app.lake.ports import Doors, Loader, ObjectStore, TableEngine
+from app.lake.ports import Doors, Loader, ObjectStore
 from app.lake.pyiceberg_engine import PyIcebergEngine
 from app.lake.s3 import S3Loader, S3Purger, S3Store
 from app.lake.table_names import normalise
+from app.lake.table_ports import TableEngine
 from app.services.parts import Lake, Parts
 from app.services.readiness import Check, Health
 from app.settings import Settings, with_files

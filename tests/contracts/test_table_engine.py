@@ -20,8 +20,8 @@ from app.domain.errors import (
     ObjectMissingError,
 )
 from app.domain.failpoints import FailpointError
-from app.lake.ports import DataFile
 from app.lake.pyiceberg_engine.commits import Change
+from app.lake.table_ports import DataFile
 
 TABLE = "lake.things"
 SCHEMA = pa.schema(
@@ -87,7 +87,8 @@ def test_a_table_is_made_once_and_its_head_tells_all(place: Any) -> None:
     assert head.metadata_location.startswith(head.location)
     assert head.columns["deep.many.element"] == "string"
     assert head.columns.keys() == head.field_ids.keys()
-    assert head.keys == ("day",)
+    assert head.keys == {0: ("day",)}
+    assert head.plain["deep.many.element"] == "deep.many"
     assert head.properties == {}
     with pytest.raises(LakeError):
         engine.head("lake.nothing")
@@ -318,7 +319,7 @@ def test_a_crash_before_the_swap_changes_nothing(
 def _with_file(engine: Any, **changed: Any) -> None:
     arguments: dict[str, Any] = {
         "content": DataFileContent.DATA,
-        "file_path": "file:///elsewhere/x.parquet",
+        "file_path": f"{engine.head(TABLE).location}/data/x.parquet",
         "file_format": FileFormat.PARQUET,
         "partition": _files(engine)[0].handle.partition,  # type: ignore[attr-defined]
         "record_count": 1,
