@@ -74,13 +74,14 @@ def worker_name() -> str:
 
 def acts() -> Acts:
     """Every kind of step, and who does it."""
-    from app.services import endings, erasures, late, scopes, stitching
+    from app.services import endings, erasures, late, lifted, scopes, stitching
 
     return {
         **erasures.ACTS,
         StepKind.SCOPE: scopes.scope_cases,
         StepKind.STITCH: stitching.stitch_identities,
         StepKind.SWEEP: late.sweep,
+        StepKind.LIFT: lifted.look,
         StepKind.SHRED: endings.shred,
     }
 
@@ -97,6 +98,7 @@ def jobs_of(rules: Rules) -> tuple[Job, ...]:
         Job("settle", soon, endings.settle_due),
         Job("stitch", rules.stitch_every, stitch, first=rules.stitch_every),
         Job("sweep", rules.sweep_every, sweep, first=rules.sweep_every),
+        Job("lift", rules.sweep_every, put_step(StepKind.LIFT), first=rules.sweep_every),
         Job("remind", daily, remind),
         Job("forget", timedelta(hours=1), endings.forget_due),
         Job("answers", daily, lambda tx, _: idempotency.forget_old(tx)),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 
@@ -20,6 +20,10 @@ class StepKind(StrEnum):
     """Rebuild dim_identity from the links. Target: the night."""
     SWEEP = "sweep"
     """Look for late data of erased people. Target: the time."""
+    LIFT = "lift"
+    """Look whether holds in the bucket, that kept runs from their end, were lifted. Target: the
+    lake.
+    """
     SHRED = "shred"
     """Destroy the keys of a closed case. Target: the case."""
 
@@ -59,6 +63,8 @@ class StepState(StrEnum):
 
 
 OPEN = frozenset({StepState.READY, StepState.RUNNING})
+TOGETHER = timedelta(days=1)
+"""Locks that end within so long of each other are waited for together: each time makes a report."""
 
 
 @dataclass(frozen=True, slots=True)

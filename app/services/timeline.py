@@ -82,6 +82,7 @@ SENTENCES: Mapping[str, str] = MappingProxyType(
         "run.point_of_no_return": "The time to undo is over; what was replaced is destroyed now.",
         "run.stopped": "The run was told to stop.",
         "run.resumed": "The run goes on.",
+        "run.hold_lifted": "A hold in the bucket was lifted: the run can go on.",
         "run.left": "A case left the run: its scope was no longer the one approved.",
         "run.undo_requested": "The run is being undone.",
         "run.undone": "The run was undone: every replaced byte is back.",

@@ -78,7 +78,7 @@ def test_the_shipped_map_is_the_contract_of_the_lake_we_make() -> None:
         (RAW + "\n   - 'file:///x/'", "lake.yaml:4: expected all places on s3://"),
         (RAW + "\n   - 's3://bkt/raw/'", "lake.yaml:4: expected a location of its own"),
         (RAW + "\n   - 's3://bkt/'", "lake.yaml:8: expected a location of its own"),
-        (RAW + "\n   - 's3://two/r/'\n   - 's3://two/r/'", "lake.yaml:8: expected a location of its"),
+        (RAW + "\n   - 's3://two/r/'\n   - 's3://two/r/'", "lake.yaml:8: expected a location"),
         (
             RAW + "['s3://two/raw/']\n - {name: raw@1, layer: gold, table: t}",
             "lake.yaml:7: expected each name once; 'raw@1'",

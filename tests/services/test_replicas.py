@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from app.domain.dsars import State
 from app.domain.findings import What
-from app.domain.identifiers import Kind, Subject
+from app.domain.identifiers import Identifier, Kind, Subject
 from app.domain.runs import Stage
 from app.domain.steps import NewStep, StepKind
 from app.lake.identities import resolve
@@ -123,9 +123,7 @@ def test_nobody_is_resolved_from_a_replica_and_the_search_names_it(run_world: Ru
 
 
 def subject(user: str) -> Subject:
-    from app.domain.identifiers import Identifier
-
-    return Subject("s", frozenset({Identifier(Kind.USER_ID, user)}))
+    return Subject("s", (Identifier(Kind.USER_ID, user),))
 
 
 def resolved(world: RunWorld, user: str) -> object:
