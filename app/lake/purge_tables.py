@@ -13,7 +13,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from app.domain.datasets import Dataset
-from app.domain.errors import AccessDeniedError, LakeError, ObjectMissingError
+from app.domain.errors import (
+    AccessDeniedError,
+    LakeError,
+    ObjectMissingError,
+    ObjectUnreadableError,
+)
 from app.domain.failpoints import failpoint
 from app.domain.identifiers import Targets
 from app.domain.receipts import MISSING_RIGHT, Condemned, TableWork, WorkState
@@ -297,8 +302,8 @@ class _Sweep:
         try:
             with self.store.open(version.uri, version_id=version.version_id) as stream:
                 raw = stream.read()
-        except ObjectMissingError:
-            return False
+        except (ObjectMissingError, ObjectUnreadableError):
+            return False  # what nobody can read the second look names
         if is_metadata and _lists(raw, snapshots=self.work.expire):
             return True
         return old and self.holds(version.uri, raw)

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import pyarrow.parquet as pq
 import pytest
 
+from app.domain.errors import UnreachableError
 from app.domain.findings import Finding, What
 from app.domain.receipts import ObjectWork, WorkState
 from app.lake.s3 import S3Purger
@@ -21,8 +23,8 @@ from app.stages.search import seeing
 from app.stages.uploads import end_uploads, ended_uploads
 from tests.places import Place
 from tests.stages.runs import Run
-from tests.verify.material import event
-from tests.verify.planted import TABLE, make_clean_lake
+from tests.verify.material import event, user
+from tests.verify.planted import TABLE, make_clean_lake, rows
 
 NO_WAIT = timedelta(0)
 MINE = event(7) + event(1)
@@ -136,6 +138,90 @@ def test_a_thousand_and_one_old_versions_are_all_read_and_purged(run: Run) -> No
     assert len(work.superseded) == 1001 - len(clean) + 1
     assert set(versions(run, uri)) == {work.new_version, *clean}
     assert len(versions(run, sibling)) == 1
+    assert seen(run) == []
+
+
+@pytest.mark.parametrize("mode", ["COMPLIANCE", "GOVERNANCE"])
+def test_a_default_retention_against_our_advice_dates_or_yields_for_table_files_too(
+    run: Run, admin: Any, mode: str
+) -> None:
+    rule = {"DefaultRetention": {"Mode": mode, "Days": 1}}
+    admin.put_object_lock_configuration(
+        Bucket=where(run.place.root)["Bucket"],
+        ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": rule},
+    )
+    run.place.engine.append(TABLE, rows({"user_id": user(1)}, {"user_id": user(7)}))
+    uri = run.load("evt.ndjson", MINE)
+    run_to_purged(run)
+    with run.journal() as journal:
+        table = journal.table_work("events")
+    assert table is not None
+    if mode == "GOVERNANCE":
+        assert (table.state, work_of(run, uri).state) == (WorkState.PURGED, WorkState.PURGED)
+        assert seen(run) == []
+        return
+    assert (table.state, work_of(run, uri).state) == (WorkState.DEFERRED, WorkState.DEFERRED)
+    dates = {c.until for c in table.condemned if c.state is WorkState.DEFERRED}
+    dates |= {old.until for old in work_of(run, uri).superseded}
+    assert all(d is not None and soon(hours=23) < d < soon(hours=25) for d in dates)
+    assert {f.what for f in seen(run)} == {What.DEFERRED}
+    [hit] = [f for f in table.files if f.new_path is not None]
+    with run.place.engine.open(hit.new_path or "") as file:
+        assert pq.read_table(file)["user_id"].to_pylist() == [user(7)]
+
+
+def test_each_file_of_a_table_is_judged_by_its_own_lock(run: Run, admin: Any) -> None:
+    for _ in range(3):
+        run.place.engine.append(TABLE, rows({"user_id": user(1)}, {"user_id": user(7)}))
+    with run.acts() as acts:
+        plan(acts)
+        erase(acts)
+        acts.journal.put_facts(erased_at=run.place.reader.now().isoformat())
+        assert check(acts)
+        table = acts.journal.table_work("events")
+        assert table is not None
+        held, governed, locked = [f.old_path for f in table.files]
+    until = soon(days=1)
+    admin.put_object_legal_hold(**where(held), LegalHold={"Status": "ON"})
+    for path, mode in ((governed, "GOVERNANCE"), (locked, "COMPLIANCE")):
+        retention = {"Mode": mode, "RetainUntilDate": until}
+        admin.put_object_retention(**where(path), Retention=retention)
+    with run.acts() as acts:
+        purge(acts)
+        table = acts.journal.table_work("events")
+    assert table is not None
+    assert table.state is WorkState.HELD
+    left = {c.uri: (c.state, c.until) for c in table.condemned if c.state is not WorkState.PURGED}
+    assert left == {held: (WorkState.HELD, None), locked: (WorkState.DEFERRED, until)}
+    assert not list(run.place.reader.versions(governed))
+    assert {f.uri: f.what for f in seen(run)} == {held: What.HELD, locked: What.DEFERRED}
+    admin.put_object_legal_hold(**where(held), LegalHold={"Status": "OFF"})
+    with run.acts() as acts:
+        purge(acts)
+        table = acts.journal.table_work("events")
+    assert table is not None
+    assert table.state is WorkState.DEFERRED
+    assert not list(run.place.reader.versions(held))
+
+
+def test_what_is_rewritten_and_not_purged_is_purged_by_a_retry_and_not_rewritten_again(
+    run: Run,
+) -> None:
+    uri = run.load("evt.ndjson", MINE)
+    good = run.doors
+    away = S3Purger("http://127.0.0.1:9", "us-east-1", "a", "b", prefixes=[run.place.root])
+    run.doors = replace(good, purger=away)
+    with pytest.raises(UnreachableError):
+        run_to_purged(run)
+    away.close()
+    work = work_of(run, uri)
+    assert work.state is WorkState.CHECKED
+    assert len(versions(run, uri)) == 2
+    run.doors = good
+    with run.acts() as acts:
+        purge(acts)
+    assert work_of(run, uri).state is WorkState.PURGED
+    assert versions(run, uri) == [work.new_version]
     assert seen(run) == []
 
 
