@@ -124,7 +124,9 @@ def test_each_version_of_a_key_is_judged_by_its_own_lock(run: Run, admin: Any) -
     }  # fmt: skip
 
 
-def test_of_a_thousand_and_one_old_versions_all_are_read_and_those_that_hold_somebody_go(run: Run) -> None:
+def test_of_a_thousand_and_one_old_versions_all_are_read_and_those_that_hold_somebody_go(
+    run: Run,
+) -> None:
     uri, sibling = uri_of(run, "evt.ndjson"), uri_of(run, "evt.ndjson.copy")
     bodies = [MINE if n % 4 == 0 else AFTER for n in range(1001)]
     with ThreadPoolExecutor(8) as pool:
