@@ -74,7 +74,7 @@ def worker_name() -> str:
 
 def acts() -> Acts:
     """Every kind of step, and who does it."""
-    from app.services import endings, erasures, late, order_holds, scopes, stitching
+    from app.services import endings, erasures, late, lifted, order_holds, scopes, stitching
 
     return {
         **erasures.ACTS,
@@ -82,6 +82,7 @@ def acts() -> Acts:
         StepKind.STITCH: stitching.stitch_identities,
         StepKind.SWEEP: late.sweep,
         StepKind.REPLAY: late.replay,
+        StepKind.LIFT: lifted.look,
         StepKind.SHRED: endings.shred,
         StepKind.LOOK: order_holds.look,
     }
@@ -100,6 +101,7 @@ def jobs_of(rules: Rules) -> tuple[Job, ...]:
         Job("holds", soon, lambda tx, _: holds.settle(tx)),
         Job("stitch", rules.stitch_every, stitch, first=rules.stitch_every),
         Job("sweep", rules.sweep_every, sweep, first=rules.sweep_every),
+        Job("lift", rules.sweep_every, put_step(StepKind.LIFT), first=rules.sweep_every),
         Job("remind", daily, remind),
         Job("forget", timedelta(hours=1), endings.forget_due),
         Job("forget_holds", timedelta(hours=1), holds.forget_due),

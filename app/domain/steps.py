@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 
@@ -22,6 +22,10 @@ class StepKind(StrEnum):
     """Look for late data of erased people. Target: the time."""
     REPLAY = "replay"
     """Look for erased people in a lake that was restored. Target: since when."""
+    LIFT = "lift"
+    """Look whether holds in the bucket, that kept runs from their end, were lifted. Target: the
+    lake.
+    """
     SHRED = "shred"
     """Destroy the keys of a closed case. Target: the case."""
     LOOK = "look"
@@ -63,6 +67,8 @@ class StepState(StrEnum):
 
 
 OPEN = frozenset({StepState.READY, StepState.RUNNING})
+TOGETHER = timedelta(days=1)
+"""Locks that end within so long of each other are waited for together: each time makes a report."""
 
 
 @dataclass(frozen=True, slots=True)

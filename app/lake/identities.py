@@ -74,6 +74,8 @@ def _anchors(subject: Subject) -> frozenset[str]:
 
 
 def _tells_of_people(dataset: Dataset, data_map: DataMap) -> bool:
+    if dataset.replica_of is not None:
+        return False
     is_history = data_map.links is not None and data_map.links.dataset == dataset.name
     roles = dataset.roles
     return (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fnmatch import translate
 
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from app.domain.datasets import Dataset, Roles, Where
+from app.domain.errors import ObjectUnreadableError
 from app.domain.identifiers import Identifier, Kind
 from app.domain.policies import matches
 from app.lake.bronze_lines import BOM
@@ -79,19 +81,19 @@ def bronze_rows(
 def _hit_lines(
     store: ObjectStore, version: Version, token_filter: TokenFilter
 ) -> Iterator[tuple[bytes, ObjectInfo]]:
-    """Lines that may hold one of the filter's values; an unreadable object is not ours to say."""
-    with store.open(version.uri, version_id=version.version_id) as stream:
+    """Lines that may hold one of the filter's values. An object that nobody can read says nothing
+    here: the eraser parks it by name, and the second look calls it unreadable.
+    """
+    opened = store.open(version.uri, version_id=version.version_id)
+    with suppress(ContentError, ObjectUnreadableError), opened as stream:
         info = stream.info
-        try:
-            for data, start, end in blocks(decoded(stream.read)[1]):
-                past = start
-                for position in token_filter.candidates(memoryview(data)[start:end]).tolist():
-                    at = start + position
-                    if at >= past:
-                        past = data.find(b"\n", at, end) + 1 or end
-                        yield data[data.rfind(b"\n", start, at) + 1 or start : past], info
-        except ContentError:
-            return
+        for data, start, end in blocks(decoded(stream.read)[1]):
+            past = start
+            for position in token_filter.candidates(memoryview(data)[start:end]).tolist():
+                at = start + position
+                if at >= past:
+                    past = data.find(b"\n", at, end) + 1 or end
+                    yield data[data.rfind(b"\n", start, at) + 1 or start : past], info
 
 
 def _lookup(at: Mapping[str, Iterable[str]]) -> ValuesAt:

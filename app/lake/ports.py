@@ -17,6 +17,8 @@ from app.lake.table_ports import TableEngine
 
 GOVERNANCE = "GOVERNANCE"
 COMPLIANCE = "COMPLIANCE"
+ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
+"""Storage classes whose bytes nobody reads before they are restored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,8 @@ class ObjectStore(Protocol):
 
     def open(self, uri: str, *, version_id: str) -> AbstractContextManager[ObjectStream]:
         """The version's bytes; `stream.info` as `info()`. ObjectMissingError when gone,
-        AccessDeniedError when a storage class or a right forbids it.
+        ObjectUnreadableError when a storage class or a key of its writer's own forbids it,
+        AccessDeniedError when a right does.
         """
         ...
 
@@ -132,9 +135,10 @@ class ObjectStore(Protocol):
         `if_match`.
 
         `body` is seekable and read from 0. Headers, metadata, tags, storage class and encryption
-        are taken over from `like`; `marks` are added to the metadata. `retain`: the same lock mode
-        and retain-until as `like` too. The body MUST be checked by a checksum on the way. MUST NOT
-        be repeated by the SDK. PreconditionFailedError (412), ObjectConflictError (409),
+        are taken over from `like` (but for ARCHIVES, in which a replacement could not be checked:
+        it goes to the standard class); `marks` are added to the metadata. `retain`: the same lock
+        mode and retain-until as `like` too. The body MUST be checked by a checksum on the way.
+        MUST NOT be repeated by the SDK. PreconditionFailedError (412), ObjectConflictError (409),
         UnreachableError when the outcome is unknown: look with `find_written`.
         """
         ...

@@ -17,6 +17,7 @@ from app.domain.errors import (
     AccessDeniedError,
     LakeError,
     ObjectMissingError,
+    ObjectUnreadableError,
     UnsupportedTableError,
 )
 from app.domain.failpoints import failpoint
@@ -337,8 +338,8 @@ class _Sweep:
         try:
             with self.store.open(version.uri, version_id=version.version_id) as stream:
                 raw = stream.read()
-        except ObjectMissingError:
-            return False
+        except (ObjectMissingError, ObjectUnreadableError):
+            return False  # what nobody can read the second look names
         if is_metadata and _lists(raw, snapshots=self.work.expire):
             return True
         return old and self.holds(version.uri, raw)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from types import MappingProxyType
 
 from app.domain.canary import narrowed
@@ -16,7 +17,7 @@ from app.domain.datasets import DataMap, Dataset
 from app.domain.errors import CheckFailedError, DataMapError, StoppedError, UnreachableError
 from app.domain.failpoints import failpoint
 from app.domain.identifiers import Identity, Targets
-from app.domain.phases import BESIDE
+from app.domain.phases import BESIDE, FIRST_PART
 from app.domain.receipts import TableWork, WorkState
 from app.domain.runs import Stage
 from app.domain.steps import Step, StepEnd, StepKind, StepState
@@ -34,6 +35,7 @@ from app.services.run_stages import IDENTITIES, reach
 from app.stages.acts import ROUNDS, Acts
 from app.stages.anew import begin_anew
 from app.stages.grouping import groups
+from app.stages.uploads import end_uploads
 from app.store import runs
 
 _OPEN_TABLE = frozenset({WorkState.PLANNED, WorkState.READY, WorkState.WRITTEN})
@@ -48,6 +50,9 @@ class _Hand:
     dataset: Dataset
     is_held: bool
     """A legal hold forbade a step on the dataset: what stands in it is held, not forgotten."""
+    writers: timedelta
+    """How long a writer of others may live."""
+    part: int | None = None
 
     @property
     def name(self) -> str:
@@ -134,7 +139,10 @@ def _purge(hand: _Hand) -> StepEnd:
         work = hand.table()
         left = any(c.state is WorkState.PLANNED for c in work.condemned)
         hand.require_done(done=not left or not hand.acts.stop())
+        end_uploads(hand.acts, hand.dataset, writers=hand.writers)
         return table_purged(work)
+    if hand.part == FIRST_PART:
+        end_uploads(hand.acts, hand.dataset, writers=hand.writers)
     hand.acts.purge_group(hand.dataset, hand.journal.works(hand.name))
     works = hand.journal.works(hand.name)
     hand.require_done(done=all(w.state is not WorkState.CHECKED for w in works))
@@ -205,7 +213,14 @@ def _on_the_lake(step: Step, lease: Lease, parts: Parts) -> StepEnd:
         if dataset == BESIDE:
             acts.verify_places()
             return StepEnd()
-        hand = _Hand(acts, journal, loaded.data_map.dataset(dataset), loaded.is_held)
+        hand = _Hand(
+            acts,
+            journal,
+            loaded.data_map.dataset(dataset),
+            loaded.is_held,
+            writers=parts.rules.max_writer_lifetime,
+            part=part,
+        )
         return _DO[step.kind](hand)
 
 

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from app.domain.exits import WAITS, Wait
 from app.domain.receipts import Counts, ObjectWork, TableWork, WorkState
-from app.domain.steps import StepEnd, StepState
+from app.domain.steps import TOGETHER, StepEnd, StepState
 
 _WORST = (
     (WorkState.PARKED, StepState.PARKED),
@@ -23,8 +23,6 @@ _REASONS = {
     StepState.DEFERRED: "a COMPLIANCE lock",
 }
 _UNPARSABLE = "lines that cannot be parsed hold an identifier"
-TOGETHER = timedelta(days=1)
-"""Locks that end within so long of each other are waited for together: each time makes a report."""
 LEEWAY = timedelta(seconds=2)
 """By which the store's clock may be behind the database's."""
 
@@ -98,7 +96,7 @@ def _purged(
     if state is StepState.PARKED:
         receipt[WAITS] = waits.value
     until = None
-    if state is StepState.DEFERRED and known:
+    if state in (StepState.DEFERRED, StepState.HELD) and known:
         until = max(d for d in known if d <= known[0] + TOGETHER) + LEEWAY
     return StepEnd(state, receipt, until=until, reason=reason or _REASONS.get(state))
 

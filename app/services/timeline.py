@@ -89,6 +89,7 @@ SENTENCES: Mapping[str, str] = MappingProxyType(
         "run.stopped": "The run was told to stop.",
         "run.resumed": "The run goes on.",
         "run.widened": "The run was limited to {limit}; now it goes over the whole lake.",
+        "run.hold_lifted": "A hold in the bucket was lifted: the run can go on.",
         "run.left": "A case left the run: its scope was no longer the one approved.",
         "run.left_on_hold": "A case left the run: a legal hold hits it.",
         "run.undo_requested": "The run is being undone.",

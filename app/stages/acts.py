@@ -86,7 +86,10 @@ class Acts:
         anew = {}
         for work in works:
             unwritten = work.state in (WorkState.HELD, WorkState.PARKED) and not work.new_version
-            if unwritten or (work.parked and work.state is WorkState.PURGED):
+            unread = work.state is WorkState.PARKED and any(
+                s.state is WorkState.PARKED for s in work.superseded
+            )
+            if unwritten or unread or (work.parked and work.state is WorkState.PURGED):
                 earlier += replace(work.counts, before=work.counts.deleted, parked=0)
                 anew[work.uri] = ObjectWork(uri=work.uri, bytes_before=work.bytes_before)
         if self.rounds(dataset):

@@ -39,6 +39,7 @@ from app.domain.reports import (
 from app.stages.anew import kept_aside
 from app.stages.ports import Journal
 from app.stages.search import Seeing, seeing
+from app.stages.uploads import ended_uploads
 
 _PARTS = ("clearlake", "pyarrow", "pyiceberg", "boto3", "ahocorasick-rs")
 _TIMES = ("resolved", "planned", "erased", "checked", "purging", "purged", "verified")
@@ -186,6 +187,7 @@ def _datasets(data_map: DataMap, journal: Journal, *, seen: Seeing) -> tuple[Dat
             horizon=seen.horizons[dataset.name],
             seen=seen.seen.get(dataset.name, Seen()),
         )
+        facts = _with_uploads(facts, journal)
         earlier = journal.document(f"earlier:{dataset.name}", Counts) or Counts()
         found.append(_for_whom(replace(facts, counts=facts.counts + earlier), seen.findings))
     for dataset in data_map.tables:
@@ -197,7 +199,9 @@ def _datasets(data_map: DataMap, journal: Journal, *, seen: Seeing) -> tuple[Dat
             horizon=seen.horizons[dataset.name],
             seen=seen.seen.get(dataset.name, Seen()),
         )
-        found.append(_for_whom(_with_earlier(facts, dataset, journal), seen.findings))
+        found.append(
+            _for_whom(_with_uploads(_with_earlier(facts, dataset, journal), journal), seen.findings)
+        )
     return tuple(found)
 
 
@@ -215,6 +219,14 @@ def _with_earlier(facts: DatasetFacts, dataset: Dataset, journal: Journal) -> Da
         snapshots_added=facts.snapshots_added + earlier.snapshots_added,
         snapshots_expired=facts.snapshots_expired + earlier.snapshots_expired,
     )
+
+
+def _with_uploads(facts: DatasetFacts, journal: Journal) -> DatasetFacts:
+    number = ended_uploads(journal, facts.dataset.name)
+    if not number:
+        return facts
+    said = f"Open uploads that were ended, because nobody can read what they hold: {number}."
+    return replace(facts, warnings=(*facts.warnings, said))
 
 
 def _for_whom(facts: DatasetFacts, findings: Sequence[Finding]) -> DatasetFacts:

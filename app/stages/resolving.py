@@ -65,7 +65,7 @@ def lake_fingerprint(data_map: DataMap, doors: Doors) -> str:
 
 def _parts(data_map: DataMap, doors: Doors) -> Iterator[str]:
     yield data_map.digest
-    for dataset in data_map.bronze:
+    for dataset in (d for d in data_map.bronze if d.replica_of is None):
         assert dataset.location is not None
         yield dataset.name
         for version in doors.reader.versions(dataset.location):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from app.domain.datasets import DataMap, Dataset
-from app.domain.errors import AccessDeniedError, LakeError
+from app.domain.errors import AccessDeniedError, LakeError, ObjectUnreadableError
 from app.domain.findings import Finding, Seen, What
 from app.domain.identifiers import Targets
 from app.domain.receipts import ObjectWork, TableWork
@@ -287,6 +287,8 @@ class _LakeLook:
                 with self._source(found.uri).open(found) as body:
                     parked = self._may_hold_parked(found.uri)
                     looked = looking.look(found, body, sight=sight, parked_allowed=parked)
+            except ObjectUnreadableError as err:
+                sight.saw(What.UNREADABLE, "object", detail=err.code)
             except LakeError as err:
                 sight.saw(What.CANNOT_SEE, "object", detail=err.code)
         findings = sight.findings

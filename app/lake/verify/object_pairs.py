@@ -27,6 +27,7 @@ from app.lake.verify.places import Sight
 _OUR_MARK = "clearlake-"
 _ENDS_SOON = timedelta(minutes=6)
 """The eraser sends no retention that ends within 5 minutes; one more for its own work."""
+_ARCHIVED = ("GLACIER", "DEEP_ARCHIVE")
 _READERS = 4
 """Threads that wait for the store; searching and decompressing run beside them."""
 _WRITTEN = frozenset({WorkState.WRITTEN, WorkState.CHECKED})
@@ -110,6 +111,8 @@ class _Check:
         for old in work.superseded:
             if old.is_marker or (old.version_id == work.base_version and work.new_version):
                 continue
+            if old.state is WorkState.PARKED:
+                continue  # nobody could read it, and nothing that is parked is purged
             if old.version_id in latest:
                 sight.saw(What.ARITHMETIC, "superseded", detail="current and not replaced")
             elif not self._holds(work.uri, old.version_id):
@@ -148,7 +151,7 @@ def _attributes(base: ObjectInfo, new: ObjectInfo, *, sight: Sight, needles: Nee
         ("metadata", carried == expected),
         ("tags", dict(base.tags) == dict(new.tags)),
         ("headers", dict(base.headers) == dict(new.headers)),
-        ("storage class", base.storage_class == new.storage_class),
+        ("storage class", new.storage_class in _classes_for(base)),
         ("encryption", dict(base.encryption) == dict(new.encryption)),
     ):
         if not same:
@@ -158,6 +161,11 @@ def _attributes(base: ObjectInfo, new: ObjectInfo, *, sight: Sight, needles: Nee
             subject = needles.subject_of(value)
             sight.saw(What.RESIDUE, "metadata or tag", subject=subject)
     _lock(base, new, sight=sight)
+
+
+def _classes_for(base: ObjectInfo) -> tuple[str | None, ...]:
+    """A restored copy of an archived base is replaced in the standard class, to be read now."""
+    return (None, "STANDARD") if base.storage_class in _ARCHIVED else (base.storage_class,)
 
 
 def _lock(base: ObjectInfo, new: ObjectInfo, *, sight: Sight) -> None:
