@@ -60,9 +60,19 @@ def undeclared_places(places: Places, uris: Iterable[str]) -> tuple[str, ...]:
     return tuple(f"{place} ({n} object{'s'[: n != 1]})" for place, n in sorted(found.items()))
 
 
-def undeclared_tables(data_map: DataMap, tables: Iterable[str]) -> tuple[str, ...]:
-    """Tables of the catalog that no dataset names."""
-    return tuple(sorted(set(tables) - {d.table for d in data_map.datasets if d.table}))
+def undeclared_tables(data_map: DataMap, tables: Iterable[str] | None) -> tuple[str, ...]:
+    """Tables of the catalog that no dataset names: `table lake.copy`. A part of a name that may be
+    somebody's value is shown as `*`. `tables`: None where the catalog may not be listed.
+    """
+    if tables is None:
+        return ("tables of the catalog (the right to list them is missing)",)
+    found = set(tables) - {d.table for d in data_map.datasets if d.table}
+    return tuple(sorted(f"table {shown_table(table)}" for table in found))
+
+
+def shown_table(table: str) -> str:
+    """A table's name, each part of it that may be somebody's value as `*`."""
+    return ".".join(p if _PLAIN_NAME.fullmatch(p) else "*" for p in table.split("."))
 
 
 def suggestions(dataset: Dataset, undeclared: Mapping[str, int]) -> tuple[str, ...]:

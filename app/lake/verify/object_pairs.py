@@ -5,7 +5,6 @@ Reads only. A difference is a finding; what is done about it is decided elsewher
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -16,7 +15,7 @@ from app.domain.findings import Finding, What
 from app.domain.identifiers import Targets
 from app.domain.receipts import ObjectWork, WorkState
 from app.lake.ports import COMPLIANCE, ObjectInfo, ObjectStore
-from app.lake.verify.content import Opened, Readable
+from app.lake.verify.content import Digested, Opened
 from app.lake.verify.edits import Book
 from app.lake.verify.line_pairs import LinePair
 from app.lake.verify.line_rows import LineReader
@@ -88,7 +87,7 @@ class _Check:
             self._store.open(work.uri, version_id=work.new_version) as new,
         ):
             _attributes(base.info, new.info, sight=sight, needles=self._needles)
-            digested = _Digested(new)
+            digested = Digested(new)
             old_text, new_text = Opened(base), Opened(digested)
             if old_text.form is not new_text.form and new.info.size:
                 sight.saw(What.ARITHMETIC, "pair", detail="another codec")
@@ -118,26 +117,6 @@ class _Check:
     def _holds(self, uri: str, version_id: str) -> bool:
         with self._store.open(uri, version_id=version_id) as stream:
             return holds_anybody(Opened(stream).text(), needles=self._needles, reader=self._reader)
-
-
-class _Digested:
-    """A stream, and the SHA-256 of all of it."""
-
-    def __init__(self, stream: Readable) -> None:
-        self._stream = stream
-        self._digest = hashlib.sha256()
-
-    def read(self, size: int = -1, /) -> bytes:
-        """Up to `size` bytes; b'' at the end."""
-        data = self._stream.read(size)
-        self._digest.update(data)
-        return data
-
-    def hexdigest(self) -> str:
-        """Of everything, what was not read yet included."""
-        while self.read(1 << 20):
-            pass
-        return self._digest.hexdigest()
 
 
 def _attributes(base: ObjectInfo, new: ObjectInfo, *, sight: Sight, needles: Needles) -> None:
