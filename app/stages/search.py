@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from app.domain.datasets import DataMap, Dataset
-from app.domain.errors import AccessDeniedError
+from app.domain.errors import AccessDeniedError, StageError
 from app.domain.failpoints import failpoint
 from app.domain.findings import Finding, Seen
 from app.domain.identifiers import Subject, Targets
@@ -145,7 +145,8 @@ def _put(journal: Journal, name: str, part: _Part) -> None:
 
 def _looked(journal: Journal, name: str) -> _Part:
     part = journal.document(name, _Part)
-    assert part is not None
+    if part is None:
+        raise StageError("The journal lacks a look of the verify stage: verify again.")
     return part
 
 

@@ -16,8 +16,10 @@ from app.lake.verify.sources import Found
 
 AlsoListed = Callable[[Sequence[str]], Collection[str]]
 """Those of some URIs that another credential lists."""
-_TICK = timedelta(seconds=2)
-"""A server tells its time in whole seconds: what lies nearer to the horizon is not told apart."""
+_TICK, _FILE_TICK = timedelta(seconds=2), timedelta(seconds=0.1)
+"""A server tells its time in whole seconds, a kernel in some milliseconds: what lies nearer to the
+horizon is not told apart.
+"""
 _CHANGED = "what is current was not checked"
 _CLOCKS = "younger than the horizon: the clocks disagree, or the horizon is wrong"
 IN_PLACE = frozenset(
@@ -82,7 +84,7 @@ class Records:
         """The bytes of what is current are those that were checked, and older than H."""
         if digest != self.digest_of(found):
             sight.saw(What.ARITHMETIC, "replacement", detail=f"other bytes: {_CHANGED}")
-        elif horizon is not None and found.modified > horizon + _TICK:
+        elif horizon is not None and found.modified > horizon + _tick(found):
             sight.saw(What.CANNOT_SEE, "replacement", detail=_CLOCKS)
 
     def _in_place(self, uri: str) -> ObjectWork | None:
@@ -106,7 +108,7 @@ class Records:
         return findings + self._unseen(dataset, {f.uri for f in listed}, also=also)
 
     def _unknown(self, found: Found, *, horizon: datetime, sight: Sight) -> None:
-        is_old = max(found.modified, found.landed or found.modified) < horizon - _TICK
+        is_old = max(found.modified, found.landed or found.modified) < horizon - _tick(found)
         if is_old and found.is_latest and not found.is_marker and not found.is_link:
             detail = "there before the horizon, and the run has no record of it"
             sight.saw(What.CANNOT_SEE, "object", detail=detail)
@@ -116,7 +118,8 @@ class Records:
         if placed and found.is_latest and found.version_id not in ("", work.new_version):
             top = "a delete marker" if found.is_marker else "another version"
             sight.saw(What.ARITHMETIC, "replacement", detail=f"{top} is on top: {_CHANGED}")
-        if found.version_id == work.base_version and found.modified > horizon + _TICK:
+        is_base = found.version_id == work.base_version
+        if is_base and found.modified > horizon + _tick(found):
             sight.saw(What.CANNOT_SEE, "object", detail=_CLOCKS)
 
     def _unseen(
@@ -140,3 +143,7 @@ class Records:
             sight.saw(What.NOTE, "objects", detail="deleted since the run listed them", count=gone)
             findings += sight.findings
         return findings
+
+
+def _tick(found: Found) -> timedelta:
+    return _TICK if found.landed is None else _FILE_TICK
