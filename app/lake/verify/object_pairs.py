@@ -5,21 +5,21 @@ Reads only. A difference is a finding; what is done about it is decided elsewher
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 from app.domain.datasets import Dataset
-from app.domain.errors import LakeError, UnreachableError
+from app.domain.errors import LakeError, ObjectMissingError, UnreachableError
 from app.domain.findings import Finding, What
 from app.domain.identifiers import Targets
 from app.domain.receipts import ObjectWork, WorkState
-from app.lake.ports import COMPLIANCE, ObjectInfo, ObjectStore
+from app.lake.ports import COMPLIANCE, ObjectInfo, ObjectStore, Version
 from app.lake.verify.content import Digested, Opened
 from app.lake.verify.edits import Book
 from app.lake.verify.line_pairs import LinePair
 from app.lake.verify.line_rows import LineReader
-from app.lake.verify.lines import holds_anybody
+from app.lake.verify.lines import lines_that_hold
 from app.lake.verify.needles import Needles
 from app.lake.verify.places import Sight
 
@@ -100,12 +100,15 @@ class _Check:
         pair.tally.compare(work.counts, sight=sight)
 
     def _superseded(self, work: ObjectWork, sight: Sight) -> None:
-        """No version goes that holds nobody, and none that is current and not replaced."""
-        latest = {
-            v.version_id
-            for v in self._store.versions(work.uri)
-            if v.uri == work.uri and v.is_latest
-        }
+        """No version goes that holds nobody, none that is current and not replaced, and none that
+        holds somebody is forgotten.
+        """
+        versions = [v for v in self._store.versions(work.uri) if v.uri == work.uri]
+        latest = {v.version_id for v in versions if v.is_latest}
+        listed = {s.version_id for s in work.superseded}
+        for below in versions[_below(versions, work.new_version) :]:
+            if not below.is_marker and below.version_id not in listed and self._must_go(below):
+                sight.saw(What.ARITHMETIC, "superseded", detail="holds somebody and is not listed")
         for old in work.superseded:
             if old.is_marker or (old.version_id == work.base_version and work.new_version):
                 continue
@@ -116,7 +119,25 @@ class _Check:
 
     def _holds(self, uri: str, version_id: str) -> bool:
         with self._store.open(uri, version_id=version_id) as stream:
-            return holds_anybody(Opened(stream).text(), needles=self._needles, reader=self._reader)
+            text = Opened(stream).text()
+            return next(lines_that_hold(text, self._needles, self._reader), None) is not None
+
+    def _must_go(self, old: Version) -> bool:
+        """Whether a version holds somebody who has no legal ground to stay in it."""
+        try:
+            with self._store.open(old.uri, version_id=old.version_id) as stream:
+                held = lines_that_hold(Opened(stream).text(), self._needles, self._reader)
+                return any(line.must_change(self._reader.dataset.elsewhere) for line in held)
+        except ObjectMissingError:
+            return False  # gone since it was listed, whatever was in it
+
+
+def _below(versions: Sequence[Version], version_id: str | None) -> int:
+    """Where the versions below one begin; what others wrote above it is not this run's yet."""
+    if version_id is None:
+        return 0
+    places = [n for n, v in enumerate(versions, 1) if v.version_id == version_id]
+    return places[0] if places else 0
 
 
 def _attributes(base: ObjectInfo, new: ObjectInfo, *, sight: Sight, needles: Needles) -> None:
