@@ -1,4 +1,7 @@
-"""`clearlake lake make` and `clearlake lake stitch`: a lake to try on, and its identities."""
+"""`clearlake lake make` and `clearlake lake stitch`: a lake to try on, and its identities.
+
+Not here: `clearlake lake scan` (scan).
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import typer
 
 from app import wiring
 from app.cli.display import OUT, print_json, progress
+from app.cli.scan import scan
 from app.domain.errors import UsageError
 from app.lake.datamap import map_text
 from app.lake.make import Codec, make_lake
@@ -17,6 +21,7 @@ from app.lake.stitch import stitch as stitch_table
 from app.wiring import lakes
 
 app = typer.Typer(help="Make a lake, and stitch its identities.", no_args_is_help=True)
+app.command()(scan)
 RETENTION = timedelta(days=30)
 """GOVERNANCE retention that the made lake's loader sets on each Bronze object."""
 

@@ -24,7 +24,7 @@ from app.domain.receipts import (
     TableWork,
     WorkState,
 )
-from app.lake.coverage import Places, suggestions, undeclared_places, undeclared_tables
+from app.lake.coverage import Places, undeclared_places, undeclared_tables
 from app.lake.ports import COMPLIANCE
 from app.lake.verify import Verified, verify_beside, verify_dataset
 from app.lake.verify.lake import BESIDE
@@ -265,10 +265,6 @@ def test_what_nobody_declared_is_named_without_a_value() -> None:
         "s3://b/*/ (1 object)",
         "s3://b/readme.md (1 object)",
         "s3://b/tmp/ (2 objects)",
-    )
-    assert suggestions(EVENTS, {"user_id": 3, "page.path": 2, "note": 5}) == (
-        "events: note held identifiers 5 times; give it a role (linked, mentions or derived)",
-        "events: page.path held identifiers 2 times; give it a role (linked, mentions or derived)",
     )
 
 
