@@ -32,6 +32,8 @@ class Lab:
     """A run of one small lake, and its hands on everything."""
 
     run: Run
+    admin: Any = None
+    """Of a lake in a bucket: an S3 client that may do anything."""
     data_map: DataMap = field(init=False)
 
     def __post_init__(self) -> None:

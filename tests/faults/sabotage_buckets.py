@@ -107,89 +107,95 @@ def _clean(lab: Lab) -> str:
     return f"{lab.place.root}raw/event_dt=2026-10-01/00/evt-1.ndjson"
 
 
-def tampering(admin: Any) -> tuple[Sabotage, ...]:
-    """Every one of them. `admin`: a client that may do anything."""
-
-    def where(uri: str) -> dict[str, str]:
-        bucket, _, key = uri.removeprefix("s3://").partition("/")
-        return {"Bucket": bucket, "Key": key}
-
-    def base(lab: Lab) -> dict[str, str]:
-        return {**where(lab.uri), "VersionId": lab.work().base_version or ""}
-
-    def puts_on_top(lab: Lab) -> None:
-        lab.place.loader.load(lab.uri, event(9))
-
-    def puts_back_below(lab: Lab) -> None:
-        now = lab.run.body(lab.uri)
-        for body in (LINES, now):
-            lab.place.loader.load(lab.uri, body)
-
-    def marks(lab: Lab) -> None:
-        admin.delete_object(**where(lab.uri))
-
-    def holds(lab: Lab) -> None:
-        admin.put_object_legal_hold(**base(lab), LegalHold={"Status": "ON"})
-
-    def locks(lab: Lab) -> None:
-        until = lab.place.reader.now() + timedelta(seconds=120)
-        retention = {"Mode": COMPLIANCE, "RetainUntilDate": until}
-        admin.put_object_retention(**base(lab), Retention=retention)
-
-    def uploads(lab: Lab) -> None:
-        admin.create_multipart_upload(**where(lab.uri.replace("evt-0", "evt-9")))
-
-    def tags(lab: Lab) -> None:
-        tagging = {"TagSet": [{"Key": "by", "Value": PERSON}]}
-        admin.put_object_tagging(**where(lab.uri), Tagging=tagging)
-
-    def hidden(lab: Lab) -> Hiding:
-        return Hiding(lab.run.doors.verifier, lambda uri: uri == _clean(lab))
-
-    def hidden_files(lab: Lab) -> Hiding:
-        return Hiding(lab.run.doors.verifier, lambda uri: uri.endswith(".parquet"))
-
-    def narrow(lab: Lab) -> Narrow:
-        return Narrow(lab.run.doors.verifier, f"{lab.place.root}raw/")
-
-    return (
-        Sabotage("another version on top", "purged", puts_on_top, "another version is on top"),
-        Sabotage("a version put back below", "purged", puts_back_below, "old version, user"),
-        Sabotage("a marker put on top", "purged", marks, "a delete marker is on top"),
-        Sabotage("a hold added", "checked", holds, "under a legal hold", verdict="PARTIAL"),
-        Sabotage("a lock added", "checked", locks, "locked until", verdict="DEFERRED"),
-        Sabotage("an upload left open", "purged", uploads, "open upload", verdict="PARTIAL"),
-        Sabotage("a tag that names the person", "purged", tags, "residue, object"),
-        Sabotage(
-            "a listing filtered", "purged", _with(verifier=hidden), "the verifier's does not"
-        ),
-        Sabotage(
-            "a table's files hidden", "purged", _with(verifier=hidden_files), "not there",
-            dataset="events",
-        ),
-        Sabotage(
-            "only one prefix may be listed", "purged", _with(verifier=narrow),
-            "a right is missing", dataset="", verdict="REFUSED",
-        ),
-        Sabotage(
-            "a read denied", "purged",
-            _with(verifier=lambda lab: Denied(lab.run.doors.verifier, _clean(lab))),
-            "cannot_see, object",
-        ),
-        Sabotage(
-            "a short answer", "purged",
-            _with(verifier=lambda lab: Short(lab.run.doors.verifier, _clean(lab))),
-            "cannot_see, object",
-        ),
-        Sabotage(
-            "the server's clock a day behind", "planned",
-            _with(reader=lambda lab: Behindhand(lab.run.doors.reader)), "the clocks disagree",
-        ),
-        Sabotage(
-            "a purger that does nothing", "checked",
-            _with(purger=lambda lab: Lazy(lab.run.doors.purger)), "old version, user.user_id",
-        ),
-    )  # fmt: skip
+def _where(uri: str) -> dict[str, str]:
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return {"Bucket": bucket, "Key": key}
 
 
-NAMES = tuple(s.name for s in tampering(None))
+def _base(lab: Lab) -> dict[str, str]:
+    return {**_where(lab.uri), "VersionId": lab.work().base_version or ""}
+
+
+def _puts_on_top(lab: Lab) -> None:
+    lab.place.loader.load(lab.uri, event(9))
+
+
+def _puts_back_below(lab: Lab) -> None:
+    now = lab.run.body(lab.uri)
+    for body in (LINES, now):
+        lab.place.loader.load(lab.uri, body)
+
+
+def _marks(lab: Lab) -> None:
+    lab.admin.delete_object(**_where(lab.uri))
+
+
+def _holds(lab: Lab) -> None:
+    lab.admin.put_object_legal_hold(**_base(lab), LegalHold={"Status": "ON"})
+
+
+def _locks(lab: Lab) -> None:
+    until = lab.place.reader.now() + timedelta(seconds=120)
+    retention = {"Mode": COMPLIANCE, "RetainUntilDate": until}
+    lab.admin.put_object_retention(**_base(lab), Retention=retention)
+
+
+def _uploads(lab: Lab) -> None:
+    lab.admin.create_multipart_upload(**_where(lab.uri.replace("evt-0", "evt-9")))
+
+
+def _tags(lab: Lab) -> None:
+    tagging = {"TagSet": [{"Key": "by", "Value": PERSON}]}
+    lab.admin.put_object_tagging(**_where(lab.uri), Tagging=tagging)
+
+
+def _hidden(lab: Lab) -> Hiding:
+    return Hiding(lab.run.doors.verifier, lambda uri: uri == _clean(lab))
+
+
+def _hidden_files(lab: Lab) -> Hiding:
+    return Hiding(lab.run.doors.verifier, lambda uri: uri.endswith(".parquet"))
+
+
+def _narrow(lab: Lab) -> Narrow:
+    return Narrow(lab.run.doors.verifier, f"{lab.place.root}raw/")
+
+
+BUCKETS = (
+    Sabotage("another version on top", "purged", _puts_on_top, "another version is on top"),
+    Sabotage("a version put back below", "purged", _puts_back_below, "old version, user"),
+    Sabotage("a marker put on top", "purged", _marks, "a delete marker is on top"),
+    Sabotage("a hold added", "checked", _holds, "under a legal hold", verdict="PARTIAL"),
+    Sabotage("a lock added", "checked", _locks, "locked until", verdict="DEFERRED"),
+    Sabotage("an upload left open", "purged", _uploads, "open upload", verdict="PARTIAL"),
+    Sabotage("a tag that names the person", "purged", _tags, "residue, object"),
+    Sabotage(
+        "a listing filtered", "purged", _with(verifier=_hidden), "the verifier's does not"
+    ),
+    Sabotage(
+        "a table's files hidden", "purged", _with(verifier=_hidden_files), "not there",
+        dataset="events",
+    ),
+    Sabotage(
+        "only one prefix may be listed", "purged", _with(verifier=_narrow),
+        "a right is missing", dataset="", verdict="REFUSED",
+    ),
+    Sabotage(
+        "a read denied", "purged",
+        _with(verifier=lambda lab: Denied(lab.run.doors.verifier, _clean(lab))),
+        "cannot_see, object",
+    ),
+    Sabotage(
+        "a short answer", "purged",
+        _with(verifier=lambda lab: Short(lab.run.doors.verifier, _clean(lab))),
+        "cannot_see, object",
+    ),
+    Sabotage(
+        "the server's clock a day behind", "planned",
+        _with(reader=lambda lab: Behindhand(lab.run.doors.reader)), "the clocks disagree",
+    ),
+    Sabotage(
+        "a purger that does nothing", "checked",
+        _with(purger=lambda lab: Lazy(lab.run.doors.purger)), "old version, user.user_id",
+    ),
+)  # fmt: skip

@@ -11,7 +11,7 @@ import pytest
 
 from app.servers import Servers
 from tests.faults.sabotage import Judged, Lab, Sabotage, judged
-from tests.faults.sabotage_buckets import NAMES, tampering
+from tests.faults.sabotage_buckets import BUCKETS
 from tests.faults.sabotage_objects import OBJECTS
 from tests.faults.sabotage_records import RECORDS
 from tests.faults.sabotage_tables import TABLES
@@ -19,6 +19,7 @@ from tests.places import Place
 from tests.stages.runs import Run
 
 FOLDER = {s.name: s for s in (*OBJECTS, *TABLES, *RECORDS)}
+IN_BUCKETS = {s.name: s for s in BUCKETS}
 
 
 @pytest.fixture
@@ -53,12 +54,12 @@ def test_sabotage_in_a_folder_is_told(name: str, place_file: Place, tmp_path: Pa
     _require_told(judged(Lab(Run(place_file, tmp_path)), sabotage), sabotage)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", IN_BUCKETS)
 def test_sabotage_in_a_bucket_is_told(
     name: str, place_s3: Place, tmp_path: Path, admin: Any
 ) -> None:
-    [sabotage] = [s for s in tampering(admin) if s.name == name]
-    _require_told(judged(Lab(Run(place_s3, tmp_path)), sabotage), sabotage)
+    sabotage = IN_BUCKETS[name]
+    _require_told(judged(Lab(Run(place_s3, tmp_path), admin), sabotage), sabotage)
 
 
 def test_there_are_many_and_each_has_a_name_of_its_own() -> None:

@@ -329,8 +329,7 @@ class _LakeLook:
         digested = Digested(body.stream)
         body = replace(body, stream=digested)
         looked = looking.look(found, body, sight=sight, parked_allowed=parked)
-        after = self.horizons.get(sight.dataset)
-        self.records.compare(found, digested.hexdigest(), horizon=after, sight=sight)
+        self.records.compare(found, digested.hexdigest(), sight=sight)
         return looked
 
     def _may_hold_parked(self, uri: str) -> bool:

@@ -21,7 +21,7 @@ _TICK, _FILE_TICK = timedelta(seconds=2), timedelta(seconds=0.1)
 horizon is not told apart.
 """
 _CHANGED = "what is current was not checked"
-_CLOCKS = "younger than the horizon: the clocks disagree, or the horizon is wrong"
+_CLOCKS = "all that the run knew is younger: the clocks disagree, or the horizon is wrong"
 IN_PLACE = frozenset(
     {
         WorkState.WRITTEN,
@@ -80,12 +80,10 @@ class Records:
             return self.digests.get(found.uri)
         return work.sha256 if found.version_id in ("", work.new_version) else None
 
-    def compare(self, found: Found, digest: str, *, horizon: datetime | None, sight: Sight) -> None:
-        """The bytes of what is current are those that were checked, and older than H."""
+    def compare(self, found: Found, digest: str, *, sight: Sight) -> None:
+        """The bytes of what is current are those that were checked."""
         if digest != self.digest_of(found):
             sight.saw(What.ARITHMETIC, "replacement", detail=f"other bytes: {_CHANGED}")
-        elif horizon is not None and found.modified > horizon + _tick(found):
-            sight.saw(What.CANNOT_SEE, "replacement", detail=_CLOCKS)
 
     def _in_place(self, uri: str) -> ObjectWork | None:
         work = self.objects.get(uri)
@@ -103,8 +101,9 @@ class Records:
             if work is None:
                 self._unknown(found, horizon=horizon, sight=sight)
             else:
-                self._known(found, work, horizon=horizon, sight=sight)
+                self._known(found, work, sight=sight)
             findings += sight.findings
+        findings += self._clocks(dataset, listed, horizon=horizon)
         return findings + self._unseen(dataset, {f.uri for f in listed}, also=also)
 
     def _unknown(self, found: Found, *, horizon: datetime, sight: Sight) -> None:
@@ -113,14 +112,31 @@ class Records:
             detail = "there before the horizon, and the run has no record of it"
             sight.saw(What.CANNOT_SEE, "object", detail=detail)
 
-    def _known(self, found: Found, work: ObjectWork, *, horizon: datetime, sight: Sight) -> None:
+    def _known(self, found: Found, work: ObjectWork, *, sight: Sight) -> None:
         placed = self._in_place(found.uri) is not None
         if placed and found.is_latest and found.version_id not in ("", work.new_version):
             top = "a delete marker" if found.is_marker else "another version"
             sight.saw(What.ARITHMETIC, "replacement", detail=f"{top} is on top: {_CHANGED}")
-        is_base = found.version_id == work.base_version
-        if is_base and found.modified > horizon + _tick(found):
-            sight.saw(What.CANNOT_SEE, "object", detail=_CLOCKS)
+
+    def _clocks(
+        self, dataset: Dataset, listed: Sequence[Found], *, horizon: datetime
+    ) -> list[Finding]:
+        """Some version that the run knew is older than its horizon. One alone tells nothing: some
+        servers date a version anew when its lock or its tags change.
+        """
+        known = [f for f in listed if self._is_named(f)]
+        sight = Sight.of(dataset, dataset.location or "")
+        if known and all(f.modified > horizon + _tick(f) for f in known):
+            sight.saw(What.CANNOT_SEE, "horizon", detail=_CLOCKS)
+        return sight.findings
+
+    def _is_named(self, found: Found) -> bool:
+        work = self.objects.get(found.uri)
+        if work is None or found.is_marker:
+            return False
+        if found.version_id:
+            return found.version_id in (work.base_version, work.new_version)
+        return found.is_latest and self._in_place(found.uri) is not None
 
     def _unseen(
         self, dataset: Dataset, listed: Collection[str], *, also: AlsoListed
