@@ -1,6 +1,6 @@
-"""`clearlake lake`: make a lake to try on, stitch its identities, and what loaders ask.
+"""`clearlake lake`: make a lake to try on, stitch its identities; the other commands hang here.
 
-Not here: the gate and the list of rewritten objects themselves (app.cli.gate, rewritten).
+Not here: fix, gate, rewritten, scan (modules of their own).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from app.cli.display import OUT, print_json, progress
 from app.cli.fix import fix
 from app.cli.gate import gate
 from app.cli.rewritten import rewritten
+from app.cli.scan import scan
 from app.domain.errors import UsageError
 from app.lake.datamap import map_text
 from app.lake.make import Codec, make_lake
@@ -23,10 +24,11 @@ from app.lake.stitch import stitch as stitch_table
 from app.wiring import lakes
 
 app = typer.Typer(
-    help="Make a lake, stitch its identities, mend its settings, gate what is loaded.",
+    help="Make a lake, stitch its identities; scan, mend and gate one.",
     no_args_is_help=True,
 )
 app.command()(fix)
+app.command()(scan)
 RETENTION = timedelta(days=30)
 """GOVERNANCE retention that the made lake's loader sets on each Bronze object."""
 

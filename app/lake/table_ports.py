@@ -88,6 +88,13 @@ class TableEngine(Protocol):
         """Whether the catalog has it."""
         ...
 
+    def tables(self) -> list[str]:
+        """Every table of the catalog, sorted. MUST go into nested namespaces, and MUST raise
+        LakeError when one cannot be listed (AccessDeniedError: a right is missing), never leave
+        it out.
+        """
+        ...
+
     def head(self, table: str) -> TableHead:
         """Fresh from the catalog. LakeError when the table is missing."""
         ...

@@ -11,14 +11,17 @@ from datetime import datetime
 
 from app.domain.canary import Limit, only, untouched
 from app.domain.datasets import DataMap, Dataset
+from app.domain.errors import AccessDeniedError, StageError
 from app.domain.failpoints import failpoint
 from app.domain.findings import Finding, Seen, What
 from app.domain.holds import BY_HOLD
 from app.domain.identifiers import Subject, Targets
 from app.domain.progress import Say
 from app.domain.receipts import TableWork
+from app.lake.bronze import listed
 from app.lake.ports import Doors
 from app.lake.verify import Verified, find_person, verify_beside, verify_dataset
+from app.lake.verify.records import AlsoListed
 from app.stages.ports import Journal
 from app.stages.resolving import resolve_checked
 
@@ -75,6 +78,7 @@ def look_at_dataset(
         objects=journal.works(dataset.name) if dataset.table is None else (),
         tables=tables,
         horizon=horizon,
+        also_listed=_also_listed(doors),
         progress=lambda name, done, of: say("verify", name, done, of),
     )
     _put(journal, f"seeing:{dataset.name}", _part(verified, words, horizon))
@@ -103,6 +107,7 @@ def look_beside(
         store=doors.verifier,
         metadata_location=_metadata_location(doors),
         tables=_table_works(data_map, journal),
+        catalog_tables=catalog_tables(doors),
         progress=lambda name, done, of: say("verify", name, done, of),
     )
     _put(journal, _BESIDE, _part(verified, "", None))
@@ -163,13 +168,31 @@ def _put(journal: Journal, name: str, part: _Part) -> None:
 
 def _looked(journal: Journal, name: str) -> _Part:
     part = journal.document(name, _Part)
-    assert part is not None
+    if part is None:
+        raise StageError("The journal lacks a look of the verify stage: verify again.")
     return part
 
 
 def _order(found: Finding) -> tuple[str, ...]:
     parts = (found.what, found.layer, found.dataset, found.place, found.detail, found.subject)
     return tuple(map(str, parts))
+
+
+def catalog_tables(doors: Doors) -> Sequence[str] | None:
+    """Every table of the catalog; None where the verifier's credential may not list them."""
+    try:
+        return doors.verify_engine.tables() if doors.verify_engine is not None else ()
+    except AccessDeniedError:
+        return None
+
+
+def _also_listed(doors: Doors) -> AlsoListed:
+    """The reading credential's view of objects that the verifier's does not list."""
+
+    def also(uris: Sequence[str]) -> list[str]:
+        return [uri for uri, versions in listed(doors.reader, uris).items() if versions]
+
+    return also
 
 
 def _metadata_location(doors: Doors) -> Callable[[str], str]:

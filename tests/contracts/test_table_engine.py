@@ -384,3 +384,9 @@ def test_a_version_1_table_is_replaced_too(place_file: Any) -> None:
     engine.replace(TABLE, [(one, _without(engine, one, "x"))], run_id="run_1", step_id="s")
     engine.flush(TABLE, run_id="run_1", step_id="f")
     assert _who(engine) == ["y"]
+
+
+def test_every_table_is_listed_in_nested_namespaces_too(place: Any) -> None:
+    for name in ("lake.things", "lake.deep.er.things", "alone.things"):
+        place.engine.create_table(name, SCHEMA, partition_by=None, properties={})
+    assert place.engine.tables() == ["alone.things", "lake.deep.er.things", "lake.things"]

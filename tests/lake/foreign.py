@@ -87,6 +87,7 @@ class Foreign:
             objects=(),
             tables={rules.name: work},
             horizon=None,
+            also_listed=lambda uris: uris,
             progress=lambda _dataset, _done, _of: None,
         )
         return [f for f in found.findings if f.what is not What.NOTE]

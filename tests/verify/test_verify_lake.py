@@ -24,7 +24,7 @@ from app.domain.receipts import (
     TableWork,
     WorkState,
 )
-from app.lake.coverage import Places, suggestions, undeclared_places, undeclared_tables
+from app.lake.coverage import Places, undeclared_places, undeclared_tables
 from app.lake.ports import COMPLIANCE
 from app.lake.verify import Verified, verify_beside, verify_dataset
 from app.lake.verify.lake import BESIDE
@@ -54,6 +54,9 @@ def verified(
     **dataset: Any,
 ) -> Verified:
     lake = data_map(place, **dataset)
+    known = {w.uri for w in works}
+    listed = {v.uri for v in place.reader.versions(f"{place.root}raw/")} - known
+    works += tuple(ObjectWork(uri, WorkState.CLEAN) for uri in sorted(listed))
     tables = {"events": table} if table is not None else {}
     how: dict[str, Any] = {
         "data_map": lake,
@@ -65,10 +68,16 @@ def verified(
     }
     objects, horizons = {"raw_events": works}, {"raw_events": horizon}
     parts = [
-        verify_dataset(d, objects=objects.get(d.name, ()), horizon=horizons.get(d.name), **how)
+        verify_dataset(
+            d,
+            objects=objects.get(d.name, ()),
+            horizon=horizons.get(d.name),
+            also_listed=lambda uris: uris,
+            **how,
+        )
         for d in lake.datasets
     ]
-    parts.append(verify_beside(**how))
+    parts.append(verify_beside(catalog_tables=place.engine.tables(), **how))
     return Verified(
         findings=tuple(sorted((f for p in parts for f in p.findings), key=_order)),
         seen={name: seen for part in parts for name, seen in part.seen.items()},
@@ -257,12 +266,8 @@ def test_what_nobody_declared_is_named_without_a_value() -> None:
         "s3://b/readme.md (1 object)",
         "s3://b/tmp/ (2 objects)",
     )
-    assert suggestions(EVENTS, {"user_id": 3, "page.path": 2, "note": 5}) == (
-        "events: note held identifiers 5 times; give it a role (linked, mentions or derived)",
-        "events: page.path held identifiers 2 times; give it a role (linked, mentions or derived)",
-    )
 
 
 def test_tables_that_the_map_does_not_name_are_listed(place_file: Place) -> None:
     tables: Sequence[str] = ["lake.events", "lake.copy"]
-    assert undeclared_tables(data_map(place_file), tables) == ("lake.copy",)
+    assert undeclared_tables(data_map(place_file), tables) == ("table lake.copy",)

@@ -74,6 +74,15 @@ class PyIcebergEngine:
         with lake_errors(f"table {table}"):
             return bool(self._catalog.table_exists(table))
 
+    def tables(self) -> list[str]:
+        with lake_errors(f"catalog {self._name}"):
+            found = {
+                ".".join(identifier)
+                for namespace in self._namespaces(())
+                for identifier in self._catalog.list_tables(namespace)
+            }
+        return sorted(found)
+
     def head(self, table: str) -> TableHead:
         loaded = self._load(table)
         metadata = loaded.metadata
@@ -306,6 +315,13 @@ class PyIcebergEngine:
             found = live.get(old.path)
             if found is None or set(found.deletes) != set(old.deletes):
                 raise CommitConflictError("A file was changed by others since it was rewritten.")
+
+    def _namespaces(self, parent: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+        for found in self._catalog.list_namespaces(parent):
+            # A server that knows no nesting may answer with its top level once more.
+            if len(found) > len(parent):
+                yield tuple(found)
+                yield from self._namespaces(tuple(found))
 
     def _other_locations(self, loaded: Table) -> dict[str, str]:
         """Locations of every other table of the catalog, by name."""
