@@ -34,6 +34,8 @@ from app.store.holds import Hold
 _ORDER = Kind.DERIVED
 """Digests have a kind; an order is nobody's identifier."""
 _FORGET_AT_ONCE = 500
+_LOOKS = 50
+"""The pauses between them grow to ten minutes: a lake that is away for a day is waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +106,7 @@ def place(actor: Actor, tx: Transaction, *, parts: Parts, asked: HoldAsked) -> H
     if value is not None:
         store.add_digests(tx, hold_id, dsars.living_digests(parts, [value]))
     if kind is HoldKind.ORDER:
-        look = NewStep(StepKind.LOOK, hold_id, max_attempts=50)
-        tx.ring(steps.put(tx, [look]))
+        tx.ring(steps.put(tx, [_look(hold_id)]))
     held = settle(tx)
     failpoint("holds.before_placed_entry")
     entries.record(
@@ -143,9 +144,10 @@ def release(actor: Actor, tx: Transaction, *, parts: Parts, hold_id: str, reason
 
 def settle(tx: Transaction) -> int:
     """Cases that wait for an approval or a run and are hit go on hold; those that waited for holds
-    alone and are hit no more come back. What a race left is made good the next time, so it also
-    recurs. How many went on hold.
+    alone and are hit no more come back; a look for an order that was given up begins anew. What a
+    race left is made good the next time, so it also recurs. How many went on hold.
     """
+    steps.put(tx, [_look(h.hold_id) for h in store.unlooked(tx)])
     # Both locks before the first entry: entries queue, and whoever has a case may be waiting there.
     hit = store.hit_before_a_run(tx)
     free = store.free_again(tx)
@@ -155,6 +157,10 @@ def settle(tx: Transaction) -> int:
         move = Move.LIFT_APPROVED if was_approved else Move.LIFT
         dsars.move(WORKER, tx, dsar_id, move, verb="dsar.hold_lifted")
     return len(hit)
+
+
+def _look(hold_id: str) -> NewStep:
+    return NewStep(StepKind.LOOK, hold_id, max_attempts=_LOOKS)
 
 
 def hold(actor: Actor, tx: Transaction, dsar_id: str, *, hits: Iterable[Hit]) -> Dsar:

@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 
-from app.domain.dsars import DsarType, State
+from app.domain.dsars import CLOSED, DsarType, State
 from app.domain.errors import NotFoundError
 from app.domain.holds import BY_HOLD, Hit, HoldKind
 from app.domain.runs import ENDED
@@ -301,7 +301,8 @@ def cases_on_hold(tx: Transaction, hold_ids: Sequence[str]) -> dict[str, int]:
     rows = tx.run(
         select(hold_digest.c.hold_id, func.count(identity_digest.c.dsar_id.distinct()).label("n"))
         .join(identity_digest, _same_value())
-        .where(hold_digest.c.hold_id.in_(hold_ids))
+        .join(dsar, dsar.c.id == identity_digest.c.dsar_id)
+        .where(hold_digest.c.hold_id.in_(hold_ids), dsar.c.state.not_in(sorted(CLOSED)))
         .group_by(hold_digest.c.hold_id)
     )
     return {r.hold_id: r.n for r in rows}

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
+from app.domain import failpoints
 from app.domain.dsars import State
 from app.domain.errors import OnHoldError
+from app.domain.failpoints import FailpointError
 from app.domain.holds import BY_HOLD
 from app.domain.identifiers import Identifier, Kind
 from app.domain.runs import Stage
@@ -139,7 +143,10 @@ def test_from_the_erase_stage_on_nothing_more_is_changed_or_destroyed(
 
 
 @ON_FILE
-def test_an_order_holds_everybody_whom_its_rows_name_and_nobody_else(run_world: RunWorld) -> None:
+def test_an_order_holds_everybody_whom_its_rows_name_and_nobody_else(
+    run_world: RunWorld, owner_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failpoints, "_passed", Counter())
     user = run_world.cast.active_buyer
     order_id = order_of(run_world, user)
     named, other = run_world.queued(user, run_world.cast.tablet_user)
@@ -150,6 +157,13 @@ def test_an_order_holds_everybody_whom_its_rows_name_and_nobody_else(run_world: 
     with run_world.parts.database.transaction() as tx:
         assert runs.start(OFFICER, tx, parts=run_world.parts) is None
     (look,) = run_world.ready(StepKind.LOOK)
+    for point in ("order_holds.looked", "order_holds.before_entry"):
+        monkeypatch.setenv("CLEARLAKE_FAILPOINTS", f"{point}=raise")
+        with pytest.raises(FailpointError):
+            perform(look, worker=run_world.worker())
+        lapsed = "update step set lease_until = now() where state = 'running'"
+        run_world.execute(owner_database_url, lapsed)
+    monkeypatch.delenv("CLEARLAKE_FAILPOINTS")
     assert perform(look, worker=run_world.worker()) is Performed.FINISHED
     assert (run_world.state(named), run_world.state(other)) == (State.ON_HOLD, State.QUEUED)
     run_id = run_world.start()
