@@ -65,13 +65,10 @@ class Service:
         self._crew: Crew | None = None
 
     def __enter__(self) -> Running:
-        if not _is_free(self._settings.port):
-            raise PortTakenError(
-                f"Port {self._settings.port} is in use. End what uses it, or set CLEARLAKE_PORT."
-            )
-        self._home = State(self._state)
-        self._crew = Crew(keep=self._home.lock, tell=self._tell)
         try:
+            self._require_free_port()
+            self._home = State(self._state)
+            self._crew = Crew(keep=self._home.lock, tell=self._tell)
             self._migrate()
             admin_key = self._first_key()
             self._start(self._crew)
@@ -98,6 +95,13 @@ class Service:
             self._home = None
         if self._turn is not None:
             self._turn.close()
+
+    def _require_free_port(self) -> None:
+        """PortTakenError: who answers there is somebody else, and would be taken for our API."""
+        if not _is_free(self._settings.port):
+            raise PortTakenError(
+                f"Port {self._settings.port} is in use. End what uses it, or set CLEARLAKE_PORT."
+            )
 
     def _migrate(self) -> None:
         owner, service = self._settings.owner_database_url, self._settings.database_url
