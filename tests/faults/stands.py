@@ -28,6 +28,7 @@ from app.domain.runs import Stage
 from app.domain.steps import OPEN
 from app.lake.datamap import map_text
 from app.lake.ports import Doors
+from app.services import runs
 from app.services.parts import Lake, Parts, Rules
 from app.store.tables import audit_entry, step
 from app.store.transaction import Database
@@ -37,7 +38,7 @@ from tests.e2e.worlds import plain_environment, s3_environment
 from tests.faults.places import fresh_database, fresh_place
 from tests.faults.zygote import Worker, Zygote
 from tests.places import S3Doors
-from tests.services.dsar_cases import get
+from tests.services.dsar_cases import OFFICER, get
 from tests.services.run_worlds import RunWorld, made_run_world, storage_of
 
 LEASE = 1.5
@@ -143,6 +144,12 @@ class Going:
     def stuck(self) -> bool:
         """A step was parked: it will not end by itself."""
         return bool(self.stand.world.parked(self.run_id))
+
+    def resume(self) -> None:
+        """A person has what was parked tried again."""
+        parts = self.stand.world.parts
+        with parts.database.transaction() as tx:
+            runs.resume(OFFICER, tx, parts=parts, run_id=self.run_id)
 
     def finish(self, *, seconds: float = 60) -> None:
         """With one more worker, which is told to end then."""
