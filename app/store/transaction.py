@@ -68,9 +68,7 @@ class Transaction:
 class Database:
     """A pool of connections to one database."""
 
-    def __init__(
-        self, url: str, *, ring: Ring, pool: int = 10, asleep: timedelta = ASLEEP
-    ) -> None:
+    def __init__(self, url: str, *, ring: Ring, pool: int = 10, asleep: timedelta = ASLEEP) -> None:
         """`url`: postgresql+psycopg://... of the service's own role. `ring`: the bell. `asleep`:
         how long a transaction may stand still.
         """

@@ -6,44 +6,42 @@ code in C (libpq, Arrow, TLS) still reads the right time.
 
 from __future__ import annotations
 
-import datetime
-import gc
+import datetime as dt
 import sys
 import time
-from typing import Any, Self
+from datetime import datetime as right
+from typing import Any
+
+
+class _IsInstance(type):
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return isinstance(instance, right)
 
 
 def put_forward(days: int) -> None:
-    """Of this process, for good."""
-    real_time, ahead = time.time, days * 86400.0
-    right = datetime.datetime
-
-    class _IsInstance(type):
-        def __instancecheck__(cls, instance: Any) -> bool:
-            return isinstance(instance, right)
+    """Of this process, for good; back, where `days` is negative."""
+    real_time, ahead = time.time, dt.timedelta(days=days)
 
     class Wrong(right, metaclass=_IsInstance):
-        """Everything but its three ways to read the clock is the real one's."""
+        """Everything but its ways to read the clock is the real one's."""
 
         @classmethod
-        def now(cls, tz: datetime.tzinfo | None = None) -> Self:
-            return right.now(tz) + datetime.timedelta(days=days)  # type: ignore[return-value]  # close
+        def now(cls, tz: dt.tzinfo | None = None) -> Any:
+            return right.now(tz) + ahead
 
         @classmethod
-        def utcnow(cls) -> Self:
-            return cls.now(datetime.UTC).replace(tzinfo=None)
+        def utcnow(cls) -> Any:
+            return right.now(dt.UTC).replace(tzinfo=None) + ahead
 
-        @classmethod
-        def today(cls) -> Self:
-            return cls.now()
+    def wrong_time() -> float:
+        return real_time() + ahead.total_seconds()
 
-    time.time = lambda: real_time() + ahead
-    datetime.datetime = Wrong  # type: ignore[misc]  # the point of it
+    time.time = wrong_time
+    dt.datetime = Wrong  # type: ignore[misc]  # the point of it
     for module in list(sys.modules.values()):
         names = getattr(module, "__dict__", {})
         for name, value in list(names.items()):
-            if value is right and module is not datetime:
+            if value is right and module.__name__ != __name__:
                 names[name] = Wrong
             elif value is real_time:
-                names[name] = time.time
-    gc.collect()
+                names[name] = wrong_time

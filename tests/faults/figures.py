@@ -1,4 +1,4 @@
-"""The promises, and the figures that show how far each is kept: written as they come, read at the end.
+"""The promises, and the figures that show how far each is kept.
 
 A figure is a line of JSON in a file, written again after each round, so that whatever stops a
 scenario leaves what was reached. Not here: how long a scenario goes on (effort).
@@ -66,9 +66,7 @@ class Figure:
     @property
     def state(self) -> str:
         """kept | broken | short (kept as far as it went, and it went less far than is wanted)."""
-        too_slow = (
-            self.limit is not None and self.slowest is not None and self.slowest > self.limit
-        )
+        too_slow = self.limit is not None and self.slowest is not None and self.slowest > self.limit
         if self.faults or too_slow or not self.rounds:
             return "broken"
         return "short" if self.rounds < self.wanted else "kept"

@@ -53,6 +53,7 @@ TIMES: Mapping[str, str] = MappingProxyType(
     }
 )
 NONE: Mapping[str, str] = MappingProxyType({})
+_WAITING = frozenset({Stage.PENDING, Stage.STUCK, Stage.UNDONE})
 
 
 @dataclass
@@ -70,9 +71,7 @@ class Stand:
 
     # --- workers ---------------------------------------------------------------------------------
 
-    def worker(
-        self, *, env: Mapping[str, str] = NONE, limit: int = 0, days_off: int = 0
-    ) -> Worker:
+    def worker(self, *, env: Mapping[str, str] = NONE, limit: int = 0, days_off: int = 0) -> Worker:
         """Start one; `env` is added to the stand's."""
         log = self.folder / f"worker{len(self.workers)}.log"
         environment = {**self.environment, **env}
@@ -105,7 +104,8 @@ class Stand:
     def told(self) -> str:
         """What the last workers are at, for a failing test's message."""
         return "\n".join(
-            f"worker {w.pid} {'ended' if w.ended else 'is at work'}\n{w.said()}" for w in self.workers[-2:]
+            f"worker {w.pid} {'ended' if w.ended else 'is at work'}\n{w.said()}"
+            for w in self.workers[-2:]
         )
 
     def started_after(self, moment: float) -> float | None:
@@ -142,8 +142,12 @@ class Going:
         )
 
     def stuck(self) -> bool:
-        """A step was parked: it will not end by itself."""
-        return bool(self.stand.world.parked(self.run_id))
+        """It waits for a person."""
+        return self.stand.world.stage(self.run_id) in _WAITING
+
+    def settled(self) -> bool:
+        """Over, or waiting for a person."""
+        return self.over() or self.stuck()
 
     def resume(self) -> None:
         """A person has what was parked tried again."""
@@ -157,7 +161,7 @@ class Going:
 
     def wait_over(self, *workers: Worker, seconds: float = 60) -> None:
         """Until it is over or stuck; then these end."""
-        self.stand.wait(lambda: self.over() or self.stuck(), seconds=seconds)
+        self.stand.wait(self.settled, seconds=seconds)
         for worker in workers:
             worker.signal(signal.SIGTERM)
         for worker in workers:
@@ -169,7 +173,7 @@ class Going:
         if world.stage(self.run_id) is not Stage.CLOSED:
             return [f"is {world.stage(self.run_id)}: {world.parked(self.run_id)}"]
         found = [
-            f"{who and 'a case' or 'the run'} says {said}"
+            f"{(who and 'a case') or 'the run'} says {said}"
             for who, said in world.verdicts(self.run_id).items()
             if said != ("VERIFIED", "fulfilled")
         ]

@@ -47,7 +47,7 @@ def test_commits_whose_answers_are_lost_are_settled_by_asking_again(
             losing = on_tcp.LosingCommits(lost, reached=lambda turn: turn % 2 == 0)
             proxy.fault = losing
             worker = stand.worker()
-            stand.wait(lambda g=going: g.over() or g.stuck(), seconds=120)
+            stand.wait(going.settled, seconds=120)
             proxy.fault = on_tcp.passing
             going.wait_over(worker)
             measured.figure.note("commits lost", losing.lost)
@@ -67,15 +67,13 @@ def test_a_database_that_comes_and_goes_costs_nothing_but_time(
             luck = random.Random(effort.seed + n)
             going = stand.begin()
             worker = stand.worker()
-            while not (going.over() or going.stuck()):
+            until = time.monotonic() + 120
+            while not going.settled():
+                assert time.monotonic() < until, stand.told()
                 _trouble(proxy, luck)
-                stand.wait(lambda g=going: g.over() or g.stuck() or _moment(luck), seconds=120)
+                time.sleep(luck.uniform(0.3, 2.0))
             going.wait_over(worker)
             measured.figure.faults += [f"round {n}: {w}" for w in going.wrong()]
-
-
-def _moment(luck: random.Random) -> bool:
-    return luck.random() < 0.03
 
 
 def _trouble(proxy: TcpProxy, luck: random.Random) -> None:

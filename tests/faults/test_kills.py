@@ -60,7 +60,7 @@ def test_killed_at_every_place_of_a_run_another_worker_goes_on(
             place, turn = kills[n]
             going = stable.stand().begin()
             victim = going.stand.worker(env={"CLEARLAKE_FAILPOINTS": f"{place}=kill@{turn}"})
-            going.stand.wait(lambda v=victim, g=going: v.ended or g.over() or g.stuck())
+            going.stand.wait(lambda v=victim, g=going: v.ended or g.settled())
             died_at = time.time()
             was_over = going.over()
             if not victim.ended:
@@ -84,10 +84,10 @@ def test_put_to_sleep_for_three_leases_at_every_place_it_writes_nothing_when_it_
             place, turn = sleeps[n]
             going = stable.stand().begin()
             asleep = going.stand.worker(env={"CLEARLAKE_FAILPOINTS": f"{place}=stop@{turn}"})
-            going.stand.wait(lambda a=asleep, g=going: a.stopped or g.over() or g.stuck())
+            going.stand.wait(lambda a=asleep, g=going: a.stopped or g.settled())
             slept_at = time.monotonic()
             other = going.stand.worker()
-            going.stand.wait(lambda g=going: g.over() or g.stuck())
+            going.stand.wait(going.settled)
             time.sleep(max(0.0, slept_at + 3 * LEASE - time.monotonic()))
             asleep.signal(signal.SIGCONT)
             time.sleep(0.3)

@@ -8,7 +8,7 @@ import json
 import random
 import re
 from collections.abc import Sequence
-from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,6 @@ from tests.lake.bronze_world import (
     SECOND,
     SESSION,
     USER,
-    Journal,
     Lake,
     event,
 )
@@ -39,8 +38,9 @@ WANTED = 2000
 GONE = frozenset({USER, SECOND})
 NEAR = (USER + "0", USER.lower(), "x" + USER, ANON[:-1], OTHER, OTHER_ANON)
 _VALUE = re.compile(
-    rb"(?<![\w-])(?:" + b"|".join(v.encode() for v in (USER, SECOND, ANON, DEVICE, SESSION)) +
-    rb"|tomb_[uadx]_[0-9a-hjkmnp-tv-z]{26})(?![\w-])"
+    rb"(?<![\w-])(?:"
+    + b"|".join(v.encode() for v in (USER, SECOND, ANON, DEVICE, SESSION))
+    + rb"|tomb_[uadx]_[0-9a-hjkmnp-tv-z]{26})(?![\w-])"
 )
 
 
@@ -141,27 +141,25 @@ def _bronze_round(place: Place, folder: Path, pair: Pair, *, seed: int, patch: A
 def test_bronze_is_right_whatever_two_crashes_and_another_writer_do(
     effort: Effort, s3_doors: S3Doors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with ExitStack() as closing:
-        for kind, least, wanted, share in (("file", 12, WANTED, 0.12), ("s3", 2, 0, 0.08)):
-            scenario = f"bronze, two crashes and another writer ({kind})"
-            with effort.measuring("G5", scenario, wanted=wanted) as measured:
-                folder = tmp_path / kind
-                folder.mkdir()
-                places = recorded(
-                    lambda k=kind, f=folder: _recorded_bronze(k, f, s3_doors),
-                    file=folder / "passed",
-                    patch=monkeypatch,
-                )
-                drawn = list(pairs(places, seed=effort.seed, count=max(WANTED, len(places) ** 2)))
-                measured.figure.note("pairs of places", len(places) ** 2)
-                for n in measured.rounds(least=least, most=len(drawn), share=share):
-                    here = folder / str(n)
-                    here.mkdir()
-                    with fresh_place(kind, here, s3_doors=s3_doors) as place:
-                        seed = effort.seed * 100_000 + n
-                        wrong = _bronze_round(place, here, drawn[n], seed=seed, patch=monkeypatch)
-                    measured.figure.faults += [f"{drawn[n]} seed {seed}: {w}" for w in wrong]
-        closing.close()
+    for kind, least, wanted, share in (("file", 12, WANTED, 0.12), ("s3", 2, 0, 0.08)):
+        scenario = f"bronze, two crashes and another writer ({kind})"
+        with effort.measuring("G5", scenario, wanted=wanted) as measured:
+            folder = tmp_path / kind
+            folder.mkdir()
+            places = recorded(
+                partial(_recorded_bronze, kind, folder, s3_doors),
+                file=folder / "passed",
+                patch=monkeypatch,
+            )
+            drawn = list(pairs(places, seed=effort.seed, count=max(WANTED, len(places) ** 2)))
+            measured.figure.note("pairs of places", len(places) ** 2)
+            for n in measured.rounds(least=least, most=len(drawn), share=share):
+                here = folder / str(n)
+                here.mkdir()
+                with fresh_place(kind, here, s3_doors=s3_doors) as place:
+                    seed = effort.seed * 100_000 + n
+                    wrong = _bronze_round(place, here, drawn[n], seed=seed, patch=monkeypatch)
+                measured.figure.faults += [f"{drawn[n]} seed {seed}: {w}" for w in wrong]
 
 
 def _recorded_bronze(kind: str, folder: Path, s3_doors: S3Doors) -> None:
@@ -227,7 +225,7 @@ def test_tables_are_right_whatever_two_crashes_and_another_writer_do(
         folder = tmp_path / kind
         folder.mkdir()
         places = recorded(
-            lambda k=kind, f=folder: _recorded_table(k, f, s3_doors),
+            partial(_recorded_table, kind, folder, s3_doors),
             file=folder / "passed",
             patch=monkeypatch,
         )

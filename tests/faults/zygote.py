@@ -6,6 +6,7 @@ client. Not here: what the workers are put through (the tests).
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -99,11 +100,8 @@ class Worker:
 
 
 def _serve() -> None:
-    import app.lake.pyiceberg_engine
-    import app.wiring.lakes
-    import workers.pipeline
-    import workers.poll
-
+    for slow in ("app.wiring.lakes", "workers.pipeline", "workers.poll"):
+        importlib.import_module(slow)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
     answers = os.dup(1)
     os.dup2(2, 1)

@@ -251,5 +251,3 @@ def conditional(request: Message) -> bool:
 async def unreachable(request: Message, forward: Forward) -> Message:
     """Nobody is there, though somebody listens."""
     raise Cut
-
-
