@@ -42,7 +42,7 @@ class Effort:
             yield measuring
         finally:
             measuring.write()
-        assert measuring.figure.faults == []
+        assert measuring.figure.faults == [], measuring.figure.faults[:5]
         assert measuring.figure.state != "broken", measuring.figure.reached
 
 

@@ -6,6 +6,7 @@ Not here: which faults they are put through (the tests), and the proxies (proxy)
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import time
@@ -73,7 +74,7 @@ class Stand:
 
     def worker(self, *, env: Mapping[str, str] = NONE, limit: int = 0, days_off: int = 0) -> Worker:
         """Start one; `env` is added to the stand's."""
-        log = self.folder / f"worker{len(self.workers)}.log"
+        log = Path(os.devnull) if limit else self.folder / f"worker{len(self.workers)}.log"
         environment = {**self.environment, **env}
         made = self.zygote.worker(environment, log=log, limit=limit, days_off=days_off)
         self.workers.append(made)
