@@ -23,7 +23,10 @@ def put_forward(days: int) -> None:
     real_time, ahead = time.time, dt.timedelta(days=days)
 
     class Wrong(right, metaclass=_IsInstance):
-        """Everything but its ways to read the clock is the real one's."""
+        """Everything but its ways to read the clock is the real one's, and so is what it makes."""
+
+        def __new__(cls, *args: Any, **named: Any) -> Any:
+            return right(*args, **named)
 
         @classmethod
         def now(cls, tz: dt.tzinfo | None = None) -> Any:

@@ -78,11 +78,12 @@ class Listening:
         await self._reset()
 
     async def _reset(self) -> None:
-        tasks = [t for t in self._open if t is not asyncio.current_task()]
+        """Whoever serves them sees it, and ends by itself."""
+        tasks = list(self._open)
         for task in tasks:
             reset(self._open[task])
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            await asyncio.wait(tasks, timeout=10)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -90,7 +91,7 @@ class Listening:
         self._open[task] = writer
         try:
             await self.serve(reader, writer)
-        except (Cut, asyncio.CancelledError):
+        except Cut:
             reset(writer)
         except (OSError, asyncio.IncompleteReadError):
             pass  # one of both ends went away
