@@ -10,6 +10,8 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+import pytest
+
 from app.servers import Servers
 from tests.faults.effort import Effort
 from tests.faults.places import behind
@@ -58,6 +60,8 @@ def test_a_database_that_comes_and_goes_costs_nothing_but_time(
     stands: Stands, servers: Servers, effort: Effort
 ) -> None:
     """Refused, cut, and swallowed for a while, at moments of the seed's."""
+    if not effort.long:
+        pytest.skip("in the long form only; its short one is tests/workers/test_leases.py")
     with effort.measuring("G3", "Postgres comes and goes") as measured, ExitStack() as closing:
         proxy = closing.enter_context(TcpProxy(("127.0.0.1", servers.postgres.port)))
         stand = closing.enter_context(stand_behind(proxy, stands))

@@ -19,14 +19,14 @@ def faults(seed: int) -> dict[str, on_http.Fault]:
     some, only = on_http.Sometimes, on_http.conditional
     writes = ("PUT", "POST", "DELETE")
     return {
-        "30 % of all answers are 503": some(
-            on_http.answering(503, "SlowDown"), seed=seed, share=0.3, at_most=400
-        ),
         "every PUT is applied and its answer lost": some(
             on_http.losing_answer, seed=seed, methods=("PUT",), only=only
         ),
         "every PUT meets its own success": some(
             on_http.meeting_itself, seed=seed, methods=("PUT",), only=only
+        ),
+        "30 % of all answers are 503": some(
+            on_http.answering(503, "SlowDown"), seed=seed, share=0.3, at_most=400
         ),
         "30 % of all answers are 500": some(
             on_http.answering(500, "InternalError"), seed=seed, share=0.3, at_most=400
@@ -73,7 +73,7 @@ def test_a_run_ends_right_whatever_becomes_of_requests_on_their_way(
             going = stand.begin()
             proxy.fault = fault
             worker = stand.worker()
-            stand.wait(going.settled, seconds=120)
+            stand.wait(going.settled, seconds=120 + 0.3 * effort.seconds)
             proxy.fault = on_http.passing
             if going.stuck():
                 measured.figure.note("runs that a person resumed", 1)
