@@ -48,7 +48,7 @@ class Listening:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.refuse()
+        self._do(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -69,13 +69,23 @@ class Listening:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _close(self) -> None:
         if self._server is not None:
             self._server.close()
         await self._reset()
+
+    async def _end(self) -> None:
+        """Nothing is left that the loop would still have to close."""
+        await self._close()
+        for _ in range(3):
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.sleep(0.01)
 
     async def _reset(self) -> None:
         """Whoever serves them sees it, and ends by itself."""
@@ -85,18 +95,20 @@ class Listening:
         if tasks:
             await asyncio.wait(tasks, timeout=10)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Known from its first moment: also one that is never served is closed."""
+        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._open[task] = writer
+        task.add_done_callback(lambda t: self._open.pop(t).transport.abort())
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await self.serve(reader, writer)
-        except Cut:
+        except (Cut, asyncio.CancelledError):
             reset(writer)
         except (OSError, asyncio.IncompleteReadError):
             pass  # one of both ends went away
         finally:
-            del self._open[task]
             await closed(writer)
 
 
