@@ -26,7 +26,7 @@ from app.audit.keys import KeyStore
 from app.domain.datasets import DataMap
 from app.domain.dsars import State
 from app.domain.runs import Stage
-from app.domain.steps import OPEN
+from app.domain.steps import OPEN, StepState
 from app.lake.datamap import map_text
 from app.lake.ports import Doors
 from app.services import runs
@@ -156,6 +156,19 @@ class Going:
         with parts.database.transaction() as tx:
             runs.resume(OFFICER, tx, parts=parts, run_id=self.run_id)
 
+    def see_through(self, *workers: Worker, seconds: float = 120) -> int:
+        """All is well again: a person resumes it as often as it waits for one, then these workers
+        end. How often that was.
+        """
+        resumed = 0
+        self.stand.wait(self.settled, seconds=seconds)
+        while self.stuck() and resumed < 5:
+            self.resume()
+            resumed += 1
+            self.stand.wait(self.settled, seconds=seconds)
+        self.wait_over(*workers, seconds=seconds)
+        return resumed
+
     def finish(self, *, seconds: float = 60) -> None:
         """With one more worker, which is told to end then."""
         self.wait_over(self.stand.worker(), seconds=seconds)
@@ -172,7 +185,12 @@ class Going:
         """What is not as it must be; nothing when all is."""
         world = self.stand.world
         if world.stage(self.run_id) is not Stage.CLOSED:
-            return [f"is {world.stage(self.run_id)}: {world.parked(self.run_id)}"]
+            left = [
+                (s.kind.value, s.state.value, s.error_code)
+                for s in world.steps(self.run_id)
+                if s.state is not StepState.DONE
+            ]
+            return [f"is {world.stage(self.run_id)}: {left}"]
         found = [
             f"{(who and 'a case') or 'the run'} says {said}"
             for who, said in world.verdicts(self.run_id).items()

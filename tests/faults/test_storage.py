@@ -75,10 +75,7 @@ def test_a_run_ends_right_whatever_becomes_of_requests_on_their_way(
             worker = stand.worker()
             stand.wait(going.settled, seconds=120 + 0.3 * effort.seconds)
             proxy.fault = on_http.passing
-            if going.stuck():
-                measured.figure.note("runs that a person resumed", 1)
-                going.resume()
-            going.wait_over(worker, seconds=120)
+            measured.figure.note("times that a person resumed", going.see_through(worker))
             assert isinstance(fault, on_http.Sometimes)
             measured.figure.note("requests that failed", fault.hits)
             measured.figure.faults += [f"{name}: {w}" for w in going.wrong()]
