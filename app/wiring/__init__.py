@@ -75,7 +75,9 @@ def service_parts(settings: Settings, *, ring: Ring) -> Parts:
     assert settings.database_url is not None
     assert settings.key_folder is not None
     return Parts(
-        database=Database(settings.database_url.get_secret_value(), ring=ring),
+        database=Database(
+            settings.database_url.get_secret_value(), ring=ring, asleep=settings.lease / 2
+        ),
         keys=KeyStore.open(settings.key_folder),
         rules=rules_of(settings),
     )

@@ -1,0 +1,107 @@
+"""Workers killed or put to sleep at every place of a run: another takes over, the end is the same.
+
+The places are those that a run passes. Real processes, real signals.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.faults.effort import Effort
+from tests.faults.stands import LEASE, Stand, Stands, passed_by, turns
+
+OWN_LEASE = 40.0
+"""The service's own lease, that every wait here is told with: 40 s instead of LEASE."""
+ROOM = 4
+"""People left in a lake when the next one is made."""
+
+
+class Stable:
+    """One stand after the other: the next when most people of the last are gone."""
+
+    def __init__(self, stands: Stands, kind: str) -> None:
+        self._stands, self._kind = stands, kind
+        self._closing = ExitStack()
+        self._stand: Stand | None = None
+
+    def stand(self) -> Stand:
+        if self._stand is None or len(self._stand.people) < ROOM:
+            self._closing.close()
+            self._stand = self._closing.enter_context(self._stands.fresh(self._kind))
+        return self._stand
+
+    def places(self) -> Counter[str]:
+        """Those that a run passes, recorded once a session."""
+        if self._kind not in _PLACES:
+            _PLACES[self._kind] = passed_by(self.stand())
+        return _PLACES[self._kind]
+
+    def close(self) -> None:
+        self._closing.close()
+
+
+_PLACES: dict[str, Counter[str]] = {}
+
+
+@pytest.fixture(params=["file", "s3"])
+def stable(request: pytest.FixtureRequest, stands: Stands, effort: Effort) -> Iterator[Stable]:
+    if request.param == "s3" and not effort.long:
+        pytest.skip("in the long form only; its short one is tests/e2e/test_service_kills.py")
+    stable = Stable(stands, request.param)
+    yield stable
+    stable.close()
+
+
+def test_killed_at_every_place_of_a_run_another_worker_goes_on(
+    stable: Stable, effort: Effort, request: pytest.FixtureRequest
+) -> None:
+    kind = request.node.callspec.params["stable"]
+    places = stable.places()
+    assert len(places) > 60
+    kills = turns(places, seed=effort.seed)
+    scenario = f"kill -9 at every place of a run ({kind})"
+    with effort.measuring("G3", scenario, limit=75) as measured:
+        share = 0.25 if kind == "file" else 0.15
+        for n in measured.rounds(least=1, most=len(kills), share=share):
+            place, turn = kills[n]
+            going = stable.stand().begin()
+            victim = going.stand.worker(env={"CLEARLAKE_FAILPOINTS": f"{place}=kill@{turn}"})
+            going.stand.wait(lambda v=victim, g=going: v.ended or g.settled())
+            died_at = time.time()
+            was_over = going.over()
+            if not victim.ended:
+                measured.figure.note("passed less often", 1)
+                victim.kill()
+            going.finish()
+            if not was_over and (next_at := going.stand.started_after(died_at)):
+                measured.figure.took(next_at - died_at - LEASE + OWN_LEASE)
+            measured.figure.faults += [f"{place}@{turn}: {wrong}" for wrong in going.wrong()]
+
+
+def test_put_to_sleep_for_three_leases_at_every_place_it_writes_nothing_when_it_wakes(
+    stable: Stable, effort: Effort, request: pytest.FixtureRequest
+) -> None:
+    kind = request.node.callspec.params["stable"]
+    sleeps = turns(stable.places(), seed=effort.seed + 1)
+    scenario = f"SIGSTOP for three leases at every place of a run ({kind})"
+    with effort.measuring("G4", scenario) as measured:
+        share = 0.15 if kind == "file" else 0.1
+        for n in measured.rounds(least=1, most=len(sleeps), share=share):
+            place, turn = sleeps[n]
+            going = stable.stand().begin()
+            asleep = going.stand.worker(env={"CLEARLAKE_FAILPOINTS": f"{place}=stop@{turn}"})
+            going.stand.wait(lambda a=asleep, g=going: a.stopped or g.settled())
+            slept_at = time.monotonic()
+            other = going.stand.worker()
+            going.stand.wait(going.settled)
+            time.sleep(max(0.0, slept_at + 3 * LEASE - time.monotonic()))
+            asleep.signal(signal.SIGCONT)
+            time.sleep(0.3)
+            going.wait_over(asleep, other)
+            measured.figure.faults += [f"{place}@{turn}: {wrong}" for wrong in going.wrong()]
