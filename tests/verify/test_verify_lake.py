@@ -25,8 +25,9 @@ from app.domain.receipts import (
     WorkState,
 )
 from app.lake.coverage import Places, undeclared_places, undeclared_tables
-from app.lake.ports import COMPLIANCE
+from app.lake.ports import COMPLIANCE, ObjectInfo
 from app.lake.verify import Verified, verify_beside, verify_dataset
+from app.lake.verify.excuses import Excuses
 from app.lake.verify.lake import BESIDE
 from tests.places import Place
 from tests.verify.material import (
@@ -140,6 +141,18 @@ def test_a_lock_excuses_only_what_the_record_defers(place_s3: Place) -> None:
     assert kinds(verified(place_s3, deferred, free)) == [What.DEFERRED, What.RESIDUE], (
         "a record without a lock"
     )
+
+
+def test_a_lock_that_ended_since_the_purge_still_dates_what_it_held() -> None:
+    now = datetime.now(UTC)
+    info = ObjectInfo("s3://b/k", "v", "e", 1, now, lock_mode=COMPLIANCE, retain_until=now)
+    work = ObjectWork(
+        "s3://b/k", WorkState.DEFERRED, superseded=(Superseded("v", WorkState.DEFERRED),)
+    )
+    residue = Finding(What.RESIDUE, "bronze", "raw", "p", uri="s3://b/k", version_id="v")
+    for later, what in ((timedelta(hours=23), What.DEFERRED), (timedelta(hours=25), What.RESIDUE)):
+        [found] = Excuses.of([work], ()).applied([residue], info=info, now=now + later)
+        assert found.what is what
 
 
 def test_a_condemned_file_under_no_lock_is_residue(place: Place) -> None:
