@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from app.doctor.loaders import loader_advice
 from app.doctor.results import (
     Area,
     Check,
@@ -22,6 +21,7 @@ from app.doctor.results import (
     skipped,
 )
 from app.domain.datasets import DataMap, Dataset
+from app.domain.loaders import loader_advice
 from app.lake.mapcheck import column_problems
 from app.lake.table_fixes import table_differences
 from app.lake.table_ports import TableEngine, TableHead
@@ -71,21 +71,15 @@ def examine_catalog(data_map: DataMap, *, engine_of: Callable[[], TableEngine]) 
 
 def examine_loaders(data_map: DataMap) -> Iterator[Probed]:
     """What becomes of rewritten objects."""
-    advice = loader_advice(data_map)
     for dataset in data_map.bronze:
-        said = advice.get(dataset.name)
+        yield from examine(Area.CATALOG, dataset.name, dataset, checks=(("loader", _loader),))
 
-        def loaded_once(_: Dataset, said: str | None = said) -> Verdict:
-            return judged(
-                holds=said is None,
-                saw="A rewritten object is loaded again."
-                if said
-                else "A rewritten object does no harm.",
-                advice=said or "",
-            )
 
-        checks: Sequence[Check[Dataset]] = (("loader", loaded_once),)
-        yield from examine(Area.CATALOG, dataset.name, dataset, checks=checks)
+def _loader(dataset: Dataset) -> Verdict:
+    advice = " ".join(loader_advice(dataset))
+    if dataset.loader or dataset.replica_of:
+        return passed(advice or "Nobody loads a rewritten object again.")
+    return failed("It is not declared who loads it.", advice)
 
 
 def _exists(table: Table) -> Verdict:

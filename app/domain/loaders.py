@@ -6,10 +6,10 @@ A replacement is a new version: it fires events and moves LastModified. Not here
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 
-from app.domain.datasets import DataMap, Dataset
+from app.domain.datasets import Dataset
 
 NOBODY = "none"
 KINDS = (NOBODY, "s3_event", "glue_bookmark", "mtime", "manifest")
@@ -27,6 +27,11 @@ _HOW: Mapping[str, str] = MappingProxyType(
     }
 )
 
+_SILENT = (
+    "The map does not say who loads it. Declare loader: {kind: none} if nothing reads new objects, "
+    "else its kind and dedupe_by."
+)
+
 
 def loads_twice(loader: Mapping[str, str]) -> bool:
     """Whether a live loader would load the lines of a rewritten object a second time, with nothing
@@ -40,23 +45,20 @@ def is_acknowledged(loader: Mapping[str, str]) -> bool:
     return loader.get("acknowledged") == "true"
 
 
-def loader_advice(data_map: DataMap) -> list[str]:
-    """What to do about the loaders of a map, a sentence each; none where nobody listens."""
-    return [text for dataset in data_map.bronze for text in _advice(dataset)]
-
-
-def _advice(dataset: Dataset) -> Iterator[str]:
+def loader_advice(dataset: Dataset) -> list[str]:
+    """What to do about the loader of a dataset, a sentence each; none where nobody listens, or
+    where the dataset is a replica.
+    """
     loader = dataset.loader
+    if dataset.replica_of or loader.get("kind") == NOBODY:
+        return []
     if not loader:
-        yield (
-            f"{dataset.name}: the map does not say who loads it. Declare loader: {{kind: none}} "
-            "if nothing reads new objects, else its kind and dedupe_by."
+        return [_SILENT]
+    said = [f"Its loader: {_HOW[loader['kind']]}"]
+    if loads_twice(loader):
+        said.append(
+            "Nothing tells a line loaded twice from another (no dedupe_by). That was "
+            "acknowledged: a loader that does not leave rewritten objects out makes every row of "
+            "theirs double."
         )
-    elif loader["kind"] != NOBODY:
-        yield f"{dataset.name}: {_HOW[loader['kind']]}"
-        if loads_twice(loader):
-            yield (
-                f"{dataset.name}: nothing tells a line loaded twice from another (no dedupe_by). "
-                "That was acknowledged: a loader that does not leave rewritten objects out makes "
-                "every row of theirs double."
-            )
+    return said

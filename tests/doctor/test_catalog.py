@@ -164,15 +164,26 @@ def test_a_table_or_a_column_that_is_not_there_fails(place_file: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("loader", "fails"),
-    [("none", False), ("s3_event", True), ("s3_event, dedupe_by: event_id", False)],
+    ("loader", "says"),
+    [
+        ("none", "Nobody loads"),
+        ("s3_event, dedupe_by: event_id", "leave an object alone that has clearlake-run"),
+        ("mtime, acknowledged: true", "every row of theirs double"),
+    ],
 )
-def test_a_live_loader_that_would_load_twice_fails(
-    loader: str, fails: bool, place_file: Any
-) -> None:
+def test_what_a_loader_must_leave_out_is_said(loader: str, says: str, place_file: Any) -> None:
     make(place_file)
-    found = failing(look(place_file, the_map(place_file, loader=loader)))
-    assert found == ({"loader"} if fails else set())
+    found = look(place_file, the_map(place_file, loader=loader))
+    assert failing(found) == set()
+    assert any(p.check == "loader" and says in p.saw for p in found)
+
+
+def test_a_loader_that_the_map_is_silent_of_fails(place_file: Any) -> None:
+    make(place_file)
+    data_map = the_map(place_file)
+    silent = replace(data_map.datasets[0], loader={})
+    data_map = replace(data_map, datasets=(silent, *data_map.datasets[1:]))
+    assert failing(look(place_file, data_map)) == {"loader"}
 
 
 def test_a_catalog_that_is_away_is_unreachable_and_the_map_is_looked_at_still(

@@ -10,12 +10,10 @@ from app.lake.datamap import parse_map
 HEAD = "version: 1\ndatasets:\n"
 
 
-def advice(*loaders: str) -> list[str]:
-    text = "".join(
-        f" - {{name: d{n}, layer: bronze, location: 's3://bkt/{n}/'{loader}}}\n"
-        for n, loader in enumerate(loaders)
-    )
-    return loader_advice(parse_map(HEAD + text, source="lake.yaml", environment={}))
+def advice(loader: str) -> list[str]:
+    text = f" - {{name: d, layer: bronze, location: 's3://bkt/d/'{loader}}}\n"
+    parsed = parse_map(HEAD + text, source="lake.yaml", environment={})
+    return [said for dataset in parsed.bronze for said in loader_advice(dataset)]
 
 
 def test_where_nobody_listens_nothing_is_said() -> None:
@@ -24,18 +22,17 @@ def test_where_nobody_listens_nothing_is_said() -> None:
 
 def test_where_the_map_is_silent_it_is_asked() -> None:
     (said,) = advice("")
-    assert said.startswith("d0: the map does not say who loads it")
+    assert said.startswith("The map does not say who loads it")
 
 
 @pytest.mark.parametrize("kind", [k for k in KINDS if k != "none"])
 def test_of_each_kind_it_is_said_how_it_leaves_rewritten_objects_out(kind: str) -> None:
     (said,) = advice(f", loader: {{kind: {kind}, dedupe_by: event_id}}")
-    assert said.startswith("d0: ")
+    assert said.startswith("Its loader: ")
     assert "clearlake-run" in said or "clearlake lake rewritten" in said
     _, warned = advice(f", loader: {{kind: {kind}, acknowledged: true}}")
     assert "no dedupe_by" in warned
 
 
-def test_each_dataset_is_told_of_itself() -> None:
-    said = advice(", loader: {kind: none}", "", ", loader: {kind: mtime, dedupe_by: event_id}")
-    assert [s.partition(":")[0] for s in said] == ["d1", "d2"]
+def test_a_replica_is_loaded_by_nobody() -> None:
+    assert advice(", loader: {kind: none}, replicas: ['s3://other/d/']") == []
