@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ import structlog
 from app.domain.findings import Finding, What
 from app.lake.verify import search_bytes
 from app.servers import Servers
-from tests.faults.told import tell
+from tests.faults.effort import Effort
 from tests.lake.position_deletes import hide
 from tests.places import Place
 from tests.verify.material import user
@@ -79,34 +78,30 @@ def admin(servers: Servers) -> Iterator[Any]:
 
 
 def test_every_needle_is_found_where_it_lies(
-    place_s3: Place, admin: Any, servers: Servers, empty_database_url: str, tmp_path: Path
+    effort: Effort,
+    place_s3: Place,
+    admin: Any,
+    servers: Servers,
+    empty_database_url: str,
+    tmp_path: Path,
 ) -> None:
-    begun = time.monotonic()
-    make_clean_lake(place_s3)
-    needles = _Needles(place_s3)
-    needles.in_lines()
-    needles.in_parquet()
-    needles.in_metadata()
-    needles.in_versions(admin)
-    needles.in_history()
-    findings = found(place_s3, needles.targets).findings
-    missed = [
-        name for n, name in enumerate(needles.names) if not _is_found(needles, n, of=findings)
-    ]
-    own = _own_places(servers, empty_database_url, tmp_path)
-    missed += [name for name, body in own.items() if not _is_told(name, body)]
-    every = [*needles.names, *own]
-    line = tell(
-        "G7",
-        "needles",
-        wanted=LEAST,
-        rounds=len(every) - len(missed),
-        faults=missed,
-        seconds=time.monotonic() - begun,
-    )
-    assert json.loads(line)["figure"]["rounds"] == len(set(every)) >= LEAST
-    assert missed == []
-    assert "usr_" not in repr(findings)
+    with effort.measuring("G7", "planted needles, one person each", wanted=LEAST) as measured:
+        make_clean_lake(place_s3)
+        needles = _Needles(place_s3)
+        needles.in_lines()
+        needles.in_parquet()
+        needles.in_metadata()
+        needles.in_versions(admin)
+        needles.in_history()
+        findings = found(place_s3, needles.targets).findings
+        own = _own_places(servers, empty_database_url, tmp_path)
+        every = [*needles.names, *own]
+        missed = [n for i, n in enumerate(needles.names) if not _is_found(needles, i, of=findings)]
+        missed += [name for name, body in own.items() if not _is_told(name, body)]
+        measured.figure.faults += [f"not found: {name}" for name in missed]
+        measured.figure.rounds = len(set(every))
+        assert len(set(every)) == len(every)
+        assert "usr_" not in repr(findings)
 
 
 def _is_found(needles: Planting, number: int, *, of: tuple[Finding, ...]) -> bool:
