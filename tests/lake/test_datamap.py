@@ -159,7 +159,7 @@ def test_the_digest_is_of_the_text_and_not_of_the_variables() -> None:
 
 
 def test_each_replica_is_a_dataset_of_its_own_like_the_declared_one() -> None:
-    text = RAW + "\n   - s3://two/raw\n   - s3://three/copy/\n   loader: {kind: s3_event}"
+    text = RAW + "\n   - s3://two/raw\n   - s3://three/copy/\n   loader: {kind: mtime, dedupe_by: id}"
     found = parse_map(text, source="lake.yaml", environment={})
     raw, first, second = found.datasets
     assert [(d.name, d.location, d.replica_of) for d in found.bronze] == [
@@ -168,5 +168,5 @@ def test_each_replica_is_a_dataset_of_its_own_like_the_declared_one() -> None:
         ("raw@2", "s3://three/copy/", "raw"),
     ]
     assert first.roles == second.roles == raw.roles
-    assert (raw.loader, first.loader) == ({"kind": "s3_event"}, {})
+    assert (raw.loader["kind"], first.loader) == ("mtime", {})
     assert found.at("raw@2", "location") == found.at("raw@2") == "lake.yaml:9"

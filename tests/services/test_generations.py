@@ -21,7 +21,7 @@ from tests.services.dsar_cases import entries_of
 from tests.services.erased import suppress
 from tests.services.late_worlds import World, followed, person, world
 
-NEEDED = ("suppression", "dsar_digest")
+NEEDED = ("suppression", "dsar_digest", "identity_digest")
 
 
 @pytest.fixture

@@ -47,8 +47,6 @@ def lake_errors(what: str) -> Iterator[None]:
         yield
     except iceberg.NoSuchTableError as err:
         raise LakeError(f"{what}: the catalog has no such table.") from err
-    except iceberg.ValidationError as err:
-        raise LakeError(f"{what}: its metadata cannot be read.") from err
     except (iceberg.UnauthorizedError, iceberg.ForbiddenError, PermissionError) as err:
         raise AccessDeniedError(f"{what}: a right is missing.") from err
     except _AWS.ClientError as err:
