@@ -20,7 +20,8 @@ from tests.places import Place
 
 SMALL = Size(events=300, users=12, days=1, codec="gz")
 KILLED = -9
-PARTS = 8
+PARTS, SHORT = 8, 2
+"""How many parts there are of all places, and how many of them `make test` looks at."""
 LATER = 4
 S3_SAMPLE = 5
 SEED = 2
@@ -103,7 +104,10 @@ def kills(small_lakes: FolderLakes) -> list[tuple[str, int]]:
     return [(place, 1) for place in sorted(passed)] + later
 
 
-@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize(
+    "part",
+    [pytest.param(n, marks=[pytest.mark.long] if n >= SHORT else []) for n in range(PARTS)],
+)
 def test_killed_anywhere_in_a_folder_the_same_command_finishes(
     small_lakes: FolderLakes, kills: list[tuple[str, int]], part: int
 ) -> None:

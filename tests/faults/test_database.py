@@ -56,12 +56,13 @@ def test_commits_whose_answers_are_lost_are_settled_by_asking_again(
             measured.figure.faults += [f"round {n}: {w}" for w in going.wrong()]
 
 
+@pytest.mark.long
 def test_a_database_that_comes_and_goes_costs_nothing_but_time(
     stands: Stands, servers: Servers, effort: Effort
 ) -> None:
-    """Refused, cut, and swallowed for a while, at moments of the seed's."""
-    if not effort.long:
-        pytest.skip("in the long form only; its short one is tests/workers/test_leases.py")
+    """Refused, cut, and swallowed for a while, at moments of the seed's. Its short form
+    is tests/workers/test_leases.py.
+    """
     with effort.measuring("G3", "Postgres comes and goes") as measured, ExitStack() as closing:
         proxy = closing.enter_context(TcpProxy(("127.0.0.1", servers.postgres.port)))
         stand = closing.enter_context(stand_behind(proxy, stands))

@@ -113,6 +113,7 @@ def behind_proxy(
         yield world
 
 
+@pytest.mark.long
 def test_every_message_once_to_five_times_is_one_effect(
     servers: Servers,
     database_template: str,
@@ -121,8 +122,7 @@ def test_every_message_once_to_five_times_is_one_effect(
     effort: Effort,
     tmp_path: Path,
 ) -> None:
-    if not effort.long:
-        pytest.skip("its short form is tests/workers/test_processes.py")
+    """Its short form is in tests/workers/test_processes.py."""
     luck = random.Random(effort.seed)
     with (
         effort.measuring("G4", "each message delivered 1-5 times to two workers") as measured,
@@ -144,6 +144,7 @@ def test_every_message_once_to_five_times_is_one_effect(
         bell.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("trouble", ["wiped", "refused", "black-holed"])
 def test_after_the_broker_was_away_the_first_step_goes_on_soon(
     servers: Servers,
@@ -154,8 +155,7 @@ def test_after_the_broker_was_away_the_first_step_goes_on_soon(
     tmp_path: Path,
     trouble: str,
 ) -> None:
-    if not effort.long:
-        pytest.skip("its short form is tests/workers/test_processes.py")
+    """Its short form is in tests/workers/test_processes.py."""
     away = 300.0 if effort.seconds >= 1200 else 10.0
     with (
         effort.measuring("G2", f"the broker is {trouble}", limit=75) as measured,

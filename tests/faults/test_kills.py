@@ -49,10 +49,9 @@ class Stable:
 _PLACES: dict[str, Counter[str]] = {}
 
 
-@pytest.fixture(params=["file", "s3"])
-def stable(request: pytest.FixtureRequest, stands: Stands, effort: Effort) -> Iterator[Stable]:
-    if request.param == "s3" and not effort.long:
-        pytest.skip("in the long form only; its short one is tests/e2e/test_service_kills.py")
+@pytest.fixture(params=["file", pytest.param("s3", marks=pytest.mark.long)])
+def stable(request: pytest.FixtureRequest, stands: Stands) -> Iterator[Stable]:
+    """On S3 the short form is tests/e2e/test_service_kills.py."""
     stable = Stable(stands, request.param)
     yield stable
     stable.close()

@@ -83,13 +83,12 @@ def test_a_run_ends_right_whatever_becomes_of_requests_on_their_way(
                 measured.figure.faults.append(f"{name}: never happened")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", [on_http.unreachable, on_http.answering(503, "SlowDown")])
 def test_while_s3_is_away_nothing_is_said_to_be_done(
     stands: Stands, servers: Servers, effort: Effort, fault: on_http.Fault
 ) -> None:
     """For longer than a step is tried again: it is parked and named; then a person resumes it."""
-    if not effort.long:
-        pytest.skip("in the long form only: it waits for every attempt")
     with HttpProxy(servers.s3.endpoint) as proxy, stand_behind(proxy, stands) as stand:
         going = stand.begin()
         proxy.fault = fault

@@ -159,7 +159,9 @@ def test_the_digest_is_of_the_text_and_not_of_the_variables() -> None:
 
 
 def test_each_replica_is_a_dataset_of_its_own_like_the_declared_one() -> None:
-    text = RAW + "\n   - s3://two/raw\n   - s3://three/copy/\n   loader: {kind: mtime, dedupe_by: id}"
+    text = (
+        RAW + "\n   - s3://two/raw\n   - s3://three/copy/\n   loader: {kind: mtime, dedupe_by: id}"
+    )
     found = parse_map(text, source="lake.yaml", environment={})
     raw, first, second = found.datasets
     assert [(d.name, d.location, d.replica_of) for d in found.bronze] == [
