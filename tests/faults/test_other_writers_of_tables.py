@@ -17,6 +17,7 @@ BETWEEN = (
     tables.rows_deleted,
     tables.schema_changed,
     tables.partition_changed,
+    tables.linked_anew,
     tables.compactor_that_read_before,
 )
 SPEEDS = ((1, 3), (5, 10))

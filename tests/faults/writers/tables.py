@@ -6,6 +6,7 @@ through a catalog of their own: no code of the engine.
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import random
 import threading
@@ -27,6 +28,7 @@ from tests.lake.people_table import (
     RUN,
     SCHEMA,
     TABLE,
+    anon,
     blotted,
     erase,
     expected,
@@ -37,6 +39,7 @@ from tests.lake.people_table import (
     reached,
     read_rows,
     rows,
+    user,
 )
 
 Figures = dict[str, int]
@@ -269,6 +272,30 @@ def partition_changed(place: Any, *, seed: int) -> Figures:
     with foreign(place) as writer:
         work = erase(place, check=once(evolve))
     assert blotted(read_rows(place), ONE) == expected(before + extra.to_pylist(), ONE)
+    ended(place, work)
+    return {"rounds": work.rounds}
+
+
+def linked_anew(place: Any, *, seed: int) -> Figures:
+    """The person logs in at another client between our rewrite and our commit. The link goes, for
+    it names them; what that client did as nobody stays: its value was in nobody's scope.
+    """
+    new = anon(99)
+    plain = {"page": None, "attributes": [], "items": [], "anon_ids": None, "payload": None}
+    link, visit = (
+        {**row, **plain, "anon_id": new} for row in some_rows(2, seed=seed + 1).to_pylist()
+    )
+    said = json.dumps({"user_id": user(1), "anon_id": new})
+    link |= {"name": "identity.link", "user_id": user(1), "payload": said}
+    visit |= {"name": "page.view", "user_id": None}
+    batch = pa.Table.from_pylist([link, visit], schema=SCHEMA)
+    make(place, some_rows(40, seed=seed))
+    before = read_rows(place)
+    with foreign(place) as writer:
+        work = erase(place, check=once(lambda: writer.append(batch)))
+    now = read_rows(place)
+    assert blotted(now, ONE) == expected(before + batch.to_pylist(), ONE)
+    assert [row["event_id"] for row in now if row["anon_id"] == new] == [visit["event_id"]]
     ended(place, work)
     return {"rounds": work.rounds}
 
