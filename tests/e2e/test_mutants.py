@@ -16,6 +16,7 @@ from tests.e2e.forking import Runner
 from tests.e2e.mutations import BRONZE, TABLES, Plant
 from tests.e2e.storage import Storage
 from tests.e2e.worlds import FolderLakes, Size, World, made_world
+from tests.faults.effort import one_in
 from tests.places import Place
 
 SMALL = Size(events=300, users=12, days=1)
@@ -72,14 +73,14 @@ def _is_stopped_and_undone(world: World, plant: Plant, patch: pytest.MonkeyPatch
         world.clean_of(gone, before=before)
 
 
-@pytest.mark.parametrize("fault", IN_A_FOLDER)
+@pytest.mark.parametrize("fault", one_in(3, IN_A_FOLDER))
 def test_a_faulty_eraser_harms_nobody_in_a_folder(
     small_lakes: FolderLakes, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _is_stopped_and_undone(small_lakes.fresh(), FAULTS[fault], monkeypatch)
 
 
-@pytest.mark.parametrize("fault", ON_S3)
+@pytest.mark.parametrize("fault", one_in(3, ON_S3))
 def test_a_faulty_eraser_harms_nobody_on_s3(
     small_s3_world: World, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

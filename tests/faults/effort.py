@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from tests.faults.figures import Book, Figure
 
@@ -71,6 +74,14 @@ class Measuring:
         """What was reached so far."""
         self.figure.seconds = round(time.monotonic() - self._begun, 1)
         self._effort.book.write(self.figure)
+
+
+def one_in(number: int, values: Iterable[object]) -> list[Any]:
+    """For parametrize: the first of every so many in the short form, all in the long one."""
+    return [
+        pytest.param(value, marks=[pytest.mark.long] if n % number else [])
+        for n, value in enumerate(values)
+    ]
 
 
 def effort_of_environment() -> Effort:

@@ -1,10 +1,13 @@
-"""For pytest: the end of every test goes into the book of figures. Not here: anything else."""
+"""For pytest: of all tests those that `make faults` runs, and the end of each goes into the book of
+figures. Not here: what they do.
+"""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.faults.effort import effort_of_environment
+from tests.faults.figures import SHOWN_BY
 
 
 class Ends:
@@ -15,6 +18,15 @@ class Ends:
             effort_of_environment().book.write_test(
                 report.nodeid, outcome=report.outcome, seconds=report.duration
             )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Faults, what figures are made of, and what is marked `long`."""
+    shown = ("tests/faults/", *(begin for begins in SHOWN_BY.values() for begin in begins))
+    others = [i for i in items if not (i.nodeid.startswith(shown) or i.get_closest_marker("long"))]
+    config.hook.pytest_deselected(items=others)
+    left_out = set(others)
+    items[:] = [item for item in items if item not in left_out]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.effort import one_in
 from tests.faults.mutated import Plant, bench, works
 from tests.faults.mutated_files import FILES
 from tests.faults.mutated_lines import LINES
@@ -44,14 +45,14 @@ def test_an_eraser_without_a_fault_is_not_stopped(
     assert made.state() == made.before
 
 
-@pytest.mark.parametrize("fault", FOLDER)
+@pytest.mark.parametrize("fault", one_in(5, FOLDER))
 def test_a_faulty_eraser_is_stopped_and_undone_in_a_folder(
     fault: str, place_file: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _is_stopped(place_file, tmp_path, FOLDER[fault], monkeypatch)
 
 
-@pytest.mark.parametrize("fault", [*IN_BUCKETS, *BUCKET])
+@pytest.mark.parametrize("fault", one_in(5, [*IN_BUCKETS, *BUCKET]))
 def test_a_faulty_eraser_is_stopped_and_undone_in_a_bucket(
     fault: str, place_s3: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ import boto3
 import pytest
 
 from app.servers import Servers
+from tests.faults.effort import one_in
 from tests.faults.sabotage import Judged, Lab, Sabotage, judged
 from tests.faults.sabotage_buckets import BUCKETS
 from tests.faults.sabotage_objects import OBJECTS
@@ -48,13 +49,13 @@ def test_an_honest_run_is_verified(place_file: Place, tmp_path: Path) -> None:
     assert found == Judged("VERIFIED", ())
 
 
-@pytest.mark.parametrize("name", FOLDER)
+@pytest.mark.parametrize("name", one_in(5, FOLDER))
 def test_sabotage_in_a_folder_is_told(name: str, place_file: Place, tmp_path: Path) -> None:
     sabotage = FOLDER[name]
     _require_told(judged(Lab(Run(place_file, tmp_path)), sabotage), sabotage)
 
 
-@pytest.mark.parametrize("name", IN_BUCKETS)
+@pytest.mark.parametrize("name", one_in(5, IN_BUCKETS))
 def test_sabotage_in_a_bucket_is_told(
     name: str, place_s3: Place, tmp_path: Path, admin: Any
 ) -> None:

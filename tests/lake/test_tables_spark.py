@@ -14,6 +14,7 @@ from app.domain.errors import UnsupportedTableError
 from app.domain.identifiers import Kind, Targets
 from app.domain.receipts import WorkState
 from app.lake.tables import plan_table
+from tests.faults.effort import one_in
 from tests.lake.foreign import by_spark, dataset, without
 from tests.lake.people_table import ONE, blotted, person
 
@@ -37,7 +38,7 @@ ERASED = {
 }
 
 
-@pytest.mark.parametrize("name", ERASED)
+@pytest.mark.parametrize("name", one_in(3, ERASED))
 def test_a_person_leaves_a_table_of_sparks_and_everybody_else_stays(
     name: str, place_s3: Any
 ) -> None:

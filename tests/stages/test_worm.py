@@ -124,6 +124,7 @@ def test_each_version_of_a_key_is_judged_by_its_own_lock(run: Run, admin: Any) -
     }  # fmt: skip
 
 
+@pytest.mark.long
 def test_of_a_thousand_and_one_old_versions_all_are_read_and_those_that_hold_somebody_go(
     run: Run,
 ) -> None:

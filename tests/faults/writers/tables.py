@@ -281,7 +281,13 @@ def linked_anew(place: Any, *, seed: int) -> Figures:
     it names them; what that client did as nobody stays: its value was in nobody's scope.
     """
     new = anon(99)
-    plain = {"page": None, "attributes": [], "items": [], "anon_ids": None, "payload": None}
+    plain: dict[str, Any] = {
+        "page": None,
+        "attributes": [],
+        "items": [],
+        "anon_ids": None,
+        "payload": None,
+    }
     link, visit = (
         {**row, **plain, "anon_id": new} for row in some_rows(2, seed=seed + 1).to_pylist()
     )
