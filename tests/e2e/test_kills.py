@@ -16,7 +16,7 @@ from app.servers import Servers
 from tests.e2e.forking import Runner
 from tests.e2e.records import Records
 from tests.e2e.worlds import FolderLakes, Size, World, made_world
-from tests.faults.effort import one_in
+from tests.faults.effort import effort_of_environment, one_in
 from tests.places import Place
 
 SMALL = Size(events=300, users=12, days=1, codec="gz")
@@ -24,7 +24,7 @@ KILLED = -9
 PARTS = 8
 """Of all places; `make test` looks at one."""
 LATER = 4
-S3_SAMPLE = 5
+S3_SAMPLE = 5 if effort_of_environment().long else 2
 SEED = 2
 
 
