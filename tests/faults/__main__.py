@@ -56,7 +56,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=25.0, help="for all of it, about")
     parser.add_argument("--only", default="", help="scenarios by name, as pytest's -k takes it")
     parser.add_argument("--json", type=Path, help="also write the document to this file")
-    parser.add_argument("-n", "--processes", default="2", help="side by side")
+    parser.add_argument(
+        "-n", "--processes", default="3", help="side by side; most wait most of the time"
+    )
     return parser.parse_args()
 
 

@@ -59,11 +59,12 @@ class Measuring:
 
     def rounds(self, *, least: int, most: int, share: float) -> Iterator[int]:
         """Numbers of rounds: `least` in the short form; in the long one until `most`, or until
-        that share of the time is over.
+        that share of the time is over, or twice that where fewer are done than wanted.
         """
         effort = self._effort
         for number in range(most):
-            over = time.monotonic() - self._begun >= share * effort.seconds
+            patience = 2 if number < self.figure.wanted else 1
+            over = time.monotonic() - self._begun >= patience * share * effort.seconds
             if number >= least and (not effort.long or over):
                 return
             yield number
