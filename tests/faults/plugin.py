@@ -9,6 +9,21 @@ import pytest
 from tests.faults.effort import effort_of_environment
 from tests.faults.figures import SHOWN_BY
 
+LONGEST = (
+    "test_tables_are_right",
+    "test_put_to_sleep",
+    "test_an_accepted_case",
+    "test_killed_at_every_place",
+    "test_after_the_broker_was_away",
+    "test_delivery",
+    "test_storage",
+    "test_database",
+    "test_layers",
+    "test_nothing_left",
+    "test_other_writers",
+)
+"""In the order of what they take; the others take less."""
+
 
 class Ends:
     """Registered once, in the process that hears of all tests."""
@@ -27,6 +42,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.hook.pytest_deselected(items=others)
     left_out = set(others)
     items[:] = [item for item in items if item not in left_out]
+    items.sort(key=lambda item: next((n for n, t in enumerate(LONGEST) if t in item.nodeid), 99))
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -40,7 +40,7 @@ def test_commits_whose_answers_are_lost_are_settled_by_asking_again(
         address = ("127.0.0.1", servers.postgres.port)
         proxy = closing.enter_context(TcpProxy(address))
         stand = closing.enter_context(stand_behind(proxy, stands))
-        for n in measured.rounds(least=1, most=30, share=0.08):
+        for n in measured.rounds(least=1, most=30, share=0.06):
             if len(stand.people) < 3:
                 stand = closing.enter_context(stand_behind(proxy, stands))
             luck = random.Random(effort.seed + n)
@@ -66,7 +66,7 @@ def test_a_database_that_comes_and_goes_costs_nothing_but_time(
     with effort.measuring("G3", "Postgres comes and goes") as measured, ExitStack() as closing:
         proxy = closing.enter_context(TcpProxy(("127.0.0.1", servers.postgres.port)))
         stand = closing.enter_context(stand_behind(proxy, stands))
-        for n in measured.rounds(least=1, most=12, share=0.06):
+        for n in measured.rounds(least=1, most=12, share=0.05):
             if len(stand.people) < 3:
                 stand = closing.enter_context(stand_behind(proxy, stands))
             luck = random.Random(effort.seed + n)

@@ -65,7 +65,7 @@ def test_a_run_ends_right_whatever_becomes_of_requests_on_their_way(
     ):
         proxy = closing.enter_context(HttpProxy(servers.s3.endpoint))
         stand = closing.enter_context(stand_behind(proxy, stands))
-        for n in measured.rounds(least=1, most=4 * len(names), share=0.15):
+        for n in measured.rounds(least=1, most=4 * len(names), share=0.1):
             if len(stand.people) < 3:
                 stand = closing.enter_context(stand_behind(proxy, stands))
             name = names[n % len(names)]
