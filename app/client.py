@@ -64,7 +64,7 @@ class Client:
     ) -> None:
         self.http.close()
 
-    def get(self, path: str, **query: str | int) -> dict[str, Any]:
+    def get(self, path: str, **query: str | int | list[str]) -> dict[str, Any]:
         """A JSON document."""
         found: dict[str, Any] = self._sent("GET", path, params=query).json()
         return found

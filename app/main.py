@@ -6,7 +6,18 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from app.api import consents, docs, dsars, errors, idempotency, keys, openapi, runs
+from app.api import (
+    consents,
+    docs,
+    dsars,
+    errors,
+    holds,
+    idempotency,
+    keys,
+    openapi,
+    run_steps,
+    runs,
+)
 from app.api import health as probes
 from app.api.door import Door
 from app.services.metrics import Metrics
@@ -36,7 +47,7 @@ def build(parts: Parts, *, health: Health, public_url: str, env: str) -> FastAPI
     app.state.checks = (_database(parts), *health.checks)
     app.state.metrics = Metrics(version=app.version, env=env)
     app.add_middleware(Door, metrics=app.state.metrics, https=public_url.startswith("https://"))
-    for module in (dsars, runs, consents, keys, probes, docs):
+    for module in (dsars, runs, run_steps, holds, consents, keys, probes, docs):
         app.include_router(module.router)
     errors.install(app)
     idempotency.install(app)

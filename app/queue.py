@@ -61,8 +61,9 @@ def worker_conf(lease: timedelta) -> dict[str, Any]:
             "unacked_restore_interval": 5,
             "unacked_restore_throttle": 1,
             "socket_connect_timeout": 5,
-            "socket_timeout": 30,
+            "socket_timeout": 10,
             "socket_keepalive": True,
+            "health_check_interval": 10,  # a wait that the broker has forgotten ends after 21 s
         },
     }
 

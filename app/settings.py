@@ -97,6 +97,10 @@ class Settings(BaseModel):
     retain: Duration = timedelta(days=730)
     suppress: Duration = timedelta(days=730)
     scope_delay: Duration = timedelta(seconds=1)
+    max_linked: Annotated[int, Field(ge=0)] = 50
+    max_rows: Annotated[int, Field(ge=0)] = 10_000
+    max_row_share: Annotated[float, Field(ge=0, le=1)] = 0.001
+    max_dsars_a_day: Annotated[int, Field(ge=0)] = 200
     lease: PositiveDuration = timedelta(seconds=40)
     heartbeat: PositiveDuration = timedelta(seconds=10)
     reconcile_every: PositiveDuration = timedelta(seconds=15)

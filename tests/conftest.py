@@ -25,7 +25,17 @@ from app.servers import Servers, remove_state
 from app.services.parts import Lake, Parts, Rules
 from app.store.migrate import migrate
 from app.store.transaction import Database
+from tests.faults.effort import effort_of_environment
 from tests.places import Buckets, Place, S3Doors
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What is marked `long` is for `make faults`."""
+    if effort_of_environment().long:
+        return
+    long = [item for item in items if item.get_closest_marker("long")]
+    items[:] = [item for item in items if not item.get_closest_marker("long")]
+    config.hook.pytest_deselected(items=long)
 
 
 @pytest.fixture(scope="session")

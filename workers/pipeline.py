@@ -74,20 +74,23 @@ def worker_name() -> str:
 
 def acts() -> Acts:
     """Every kind of step, and who does it."""
-    from app.services import endings, erasures, late, scopes, stitching
+    from app.services import endings, erasures, late, lifted, order_holds, scopes, stitching
 
     return {
         **erasures.ACTS,
         StepKind.SCOPE: scopes.scope_cases,
         StepKind.STITCH: stitching.stitch_identities,
         StepKind.SWEEP: late.sweep,
+        StepKind.REPLAY: late.replay,
+        StepKind.LIFT: lifted.look,
         StepKind.SHRED: endings.shred,
+        StepKind.LOOK: order_holds.look,
     }
 
 
 def jobs_of(rules: Rules) -> tuple[Job, ...]:
     """Everything that recurs."""
-    from app.services import endings, idempotency, runs, suppression
+    from app.services import endings, generations, holds, idempotency, runs, suppression
 
     soon, daily = rules.reconcile_every, timedelta(days=1)
     stitch, sweep = put_step(StepKind.STITCH), put_step(StepKind.SWEEP)
@@ -95,10 +98,14 @@ def jobs_of(rules: Rules) -> tuple[Job, ...]:
         Job("runs", rules.run_every, lambda tx, parts: runs.start(WORKER, tx, parts=parts)),
         Job("resume", soon, lambda tx, parts: runs.resume_due(WORKER, tx, parts=parts)),
         Job("settle", soon, endings.settle_due),
+        Job("holds", soon, lambda tx, _: holds.settle(tx)),
         Job("stitch", rules.stitch_every, stitch, first=rules.stitch_every),
         Job("sweep", rules.sweep_every, sweep, first=rules.sweep_every),
+        Job("lift", rules.sweep_every, put_step(StepKind.LIFT), first=rules.sweep_every),
         Job("remind", daily, remind),
         Job("forget", timedelta(hours=1), endings.forget_due),
+        Job("forget_holds", timedelta(hours=1), holds.forget_due),
         Job("answers", daily, lambda tx, _: idempotency.forget_old(tx)),
         Job("expire", timedelta(hours=1), lambda tx, _: suppression.expire(tx)),
+        Job("digest keys", daily, generations.destroy_ended),
     )

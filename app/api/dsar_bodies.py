@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, StrictBool
 
 from app.api.bodies import Asked, Instant, Line
+from app.domain.breakers import BreakerKind
 from app.domain.dsars import DsarType, Needs, Regulation, RequesterKind, Role, State
 from app.domain.identifiers import MAX_LENGTH, Identifier, Kind
 from app.services import dsars
@@ -166,6 +167,13 @@ class ApprovalAsked(Asked):
         Literal["tombstone", "keep"] | None,
         Field(description="Needed where the preview has `undecided` values, and only there."),
     ] = None
+    accept: Annotated[
+        list[BreakerKind],
+        Field(
+            max_length=len(BreakerKind),
+            description="The kinds of the preview's `breakers`: each is taken for no mistake.",
+        ),
+    ] = Field(default_factory=list)
     reason: Reason | None = None
 
 

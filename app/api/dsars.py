@@ -172,7 +172,8 @@ def approve_dsar(
     version: IfMatch,
 ) -> Overview:
     """Approve the scope. Not by whoever requested it, and by a person's key."""
-    approval = Approval(body.scope_digest, body.shared_review, body.reason)
+    accept = tuple(sorted({kind.value for kind in body.accept}))
+    approval = Approval(body.scope_digest, body.shared_review, body.reason, accept)
     decisions.approve(
         actor, tx, parts=parts, dsar_id=dsar_id, approval=approval, expected_version=version
     )

@@ -53,6 +53,7 @@ STATUS: Mapping[str, tuple[int, str]] = {
     "method_not_allowed": (405, "Method not allowed"),
     "not_acceptable": (406, "Not acceptable"),
     "illegal_move": (409, "Not from this state"),
+    "on_hold": (409, "A legal hold forbids it"),
     "scope_changed": (409, "The scope has changed"),
     "lake_busy": (409, "Another run is at work"),
     "nothing_to_do": (409, "Nothing waits for this"),

@@ -9,6 +9,7 @@ import base64
 import binascii
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Generic, TypeVar
 
 from fastapi import Query
@@ -33,6 +34,19 @@ class PageAsked:
     def refuse(self) -> InvalidFieldsError:
         """For a service or edge that cannot read the values of this cursor."""
         return _refused()
+
+    def time_and_id(self) -> tuple[datetime, str] | None:
+        """The row to go on behind, of a list by (created_at, id); None at its beginning."""
+        if self.cursor is None:
+            return None
+        try:
+            at, row_id = self.cursor
+            place = datetime.fromisoformat(at)
+        except ValueError as err:
+            raise self.refuse() from err
+        if place.tzinfo is None:
+            raise self.refuse()
+        return place, row_id
 
 
 class Items(BaseModel, Generic[T]):

@@ -15,6 +15,7 @@ from app.api.bodies import Asked
 from app.api.deps import IfMatch, Once, Page, PartsOf, Tx, etag_of, requires
 from app.api.pages import Items, PageAsked, cursor_of
 from app.domain.actors import Actor, Scope
+from app.domain.canary import LONGEST, Limit
 from app.domain.errors import NothingToDoError
 from app.services import run_views, runs
 from app.services.parts import Transaction
@@ -44,6 +45,33 @@ class RunStarted(BaseModel):
     stage: str
 
 
+class LimitAsked(Asked):
+    """A part of the lake: one dataset of the map, or one folder of a dataset of objects."""
+
+    dataset: Annotated[str, Field(min_length=1, max_length=100, examples=["raw_events"])]
+    partition: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=LONGEST,
+            description="A folder below the dataset's location. A table is taken as a whole.",
+            examples=["event_dt=2026-11-01"],
+        ),
+    ] = None
+
+
+class StartAsked(Asked):
+    """How far the run goes."""
+
+    limit: Annotated[
+        LimitAsked | None,
+        Field(
+            description="A canary: the run erases, purges and verifies this part alone, reports it "
+            "as limited, and waits to be widened. Its cases stay in it."
+        ),
+    ] = None
+
+
 class ResumeAsked(Asked):
     """The way out for lines that could not be parsed and hold an identifier."""
 
@@ -56,14 +84,18 @@ class ResumeAsked(Asked):
 
 
 @router.post("/runs", status_code=202, response_model=RunStarted, responses=_NOT_NOW)
-def start_run(actor: Operator, tx: Tx, parts: PartsOf, once: Once) -> Response:
+def start_run(
+    actor: Operator, tx: Tx, parts: PartsOf, once: Once, body: StartAsked | None = None
+) -> Response:
     """Begin a run now, for every approved case whose grace period is over."""
-    run_id = runs.start(actor, tx, parts=parts)
+    asked = body.limit if body is not None else None
+    limit = None if asked is None else Limit(asked.dataset, asked.partition)
+    run_id = runs.start(actor, tx, parts=parts, limit=limit)
     if run_id is None:
         raise NothingToDoError("No approved case waits for a run now.")
     begun = run_views.overview(tx, run_id=run_id)
-    body = RunStarted(id=run_id, stage=begun.stage.value)
-    return once.answer(202, body, headers={"Location": f"/v1/runs/{run_id}"})
+    answer = RunStarted(id=run_id, stage=begun.stage.value)
+    return once.answer(202, answer, headers={"Location": f"/v1/runs/{run_id}"})
 
 
 @router.get("/runs")
@@ -119,6 +151,17 @@ def resume_run(
     """
     way = None if body is None else runs.Exit(body.step)
     runs.resume(actor, tx, parts=parts, run_id=run_id, exit_=way, expected_version=version)
+    return _shown(tx, run_id, response)
+
+
+@router.post("/runs/{run_id}/widen", responses=_CONFLICT)
+def widen_run(
+    run_id: RunId, actor: Operator, tx: Tx, parts: PartsOf, response: Response, version: IfMatch
+) -> RunOverview:
+    """Go on with a limited run over the whole lake, once its part was reported: the same people,
+    the same tombstones, an undo window of its own.
+    """
+    runs.widen(actor, tx, parts=parts, run_id=run_id, expected_version=version)
     return _shown(tx, run_id, response)
 
 

@@ -90,6 +90,11 @@ class Digester:
 
     keys: tuple[tuple[int, bytes], ...] = field(repr=False)
 
+    @property
+    def generations(self) -> tuple[int, ...]:
+        """Their numbers, newest first."""
+        return tuple(number for number, _ in self.keys)
+
     def of(self, identifier: Identifier) -> KeyedDigest:
         """The digest that a new row gets."""
         return self.all_of(identifier)[0]

@@ -22,6 +22,7 @@ OutcomeText = Literal[
     "pending_retention",
     "on_hold",
     "stuck",
+    "limited",
 ]
 WhatText = Literal[
     "residue",
@@ -32,6 +33,7 @@ WhatText = Literal[
     "cannot_see",
     "unreadable",
     "arithmetic",
+    "untouched",
     "note",
 ]
 ApprovalText = Literal[

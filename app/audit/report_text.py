@@ -81,6 +81,8 @@ OUTCOME_MEANS: Mapping[Outcome, str] = {
     Outcome.ON_HOLD: "A legal hold, or a missing right, forbids part of the erasure. It goes on "
     "when the hold is lifted or the right is given.",
     Outcome.STUCK: "A person has to look at what is listed. It is not completed.",
+    Outcome.LIMITED: "The run was limited to a part of the lake, and only that part was erased. "
+    "It is not completed before the same run has gone over the whole.",
 }
 
 APPROVAL: Mapping[str | None, str] = {
@@ -99,6 +101,7 @@ _WORDS: Mapping[What, str] = {
     What.HELD: "bytes under a legal hold, or that a missing right protects",
     What.DEFERRED: "bytes that a COMPLIANCE lock protects",
     What.PARKED: "set aside for a person to look at",
+    What.UNTOUCHED: "not looked at, and nothing of it was erased",
     What.NOTE: "notes for a person",
 }
 

@@ -30,7 +30,7 @@ _CLEAN_SENTENCE = re.compile(
     r"places? up to \S+; it does not show that the list of identifiers or places is complete\."
 )
 _FAILED = {"residue", "cannot_see", "arithmetic"}
-_PARTIAL = {"withheld", "held", "parked", "unreadable"}
+_PARTIAL = {"withheld", "held", "parked", "unreadable", "untouched"}
 _COMPLETED = {"fulfilled", "fulfilled_with_withheld", "not_found"}
 _STUCK = {"residue", "cannot_see", "arithmetic", "unreadable", "parked"}
 
@@ -283,6 +283,8 @@ def _verdict_of(kinds: set[str]) -> str:
 def _outcomes_of(kinds: set[str]) -> set[str]:
     if kinds & _STUCK:
         return {"stuck"}
+    if "untouched" in kinds:
+        return {"limited"}
     if "held" in kinds:
         return {"on_hold"}
     if "deferred" in kinds:

@@ -49,10 +49,11 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "secrets": ("secrets", "secrets"),
     "keys": ("keys", "app"),
     "dsar": ("cases", "dsars"),
-    "run": ("cases", "runs"),
+    "run": ("runs", "runs"),
     "erase": ("erase", "erase"),
     "check": ("erase", "check"),
     "lake": ("lake", "app"),
+    "doctor": ("doctor", "doctor"),
     "report": ("report", "app"),
 }
 """Command -> where it is in this package: a function, or a group of commands."""

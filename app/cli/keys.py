@@ -1,4 +1,4 @@
-"""`clearlake keys`: API keys, made and ended on the machine itself, without one.
+"""`clearlake keys`: API keys, made and ended on the machine itself without one; the digest key.
 
 Talks to the database, not to the API: it is how the first key comes to be.
 """
@@ -17,7 +17,7 @@ from app import wiring
 from app.cli.display import OUT, print_json
 from app.domain.actors import ActorKind, Scope
 from app.domain.errors import UsageError
-from app.services import actors
+from app.services import actors, generations
 from app.services.actors import OPERATOR, ApiKey
 from app.services.parts import Parts
 
@@ -95,6 +95,17 @@ def revoke(key_id: Annotated[str, typer.Argument(help="key_...")], as_json: AsJs
         print_json({"schema": "clearlake.key/1", **_described(ended)})
     else:
         OUT.print(f"{ended.id} opens nothing any more.", markup=False)
+
+
+@app.command("rotate-digests")
+def rotate_digests(as_json: AsJson = False) -> None:
+    """Begin a new generation of the digest key. The older ones end with their last rows."""
+    with _opened() as parts, parts.database.transaction() as tx:
+        number = generations.rotate(OPERATOR, tx, parts=parts)
+    if as_json:
+        print_json({"schema": "clearlake.digest_key/1", "generation": number})
+    else:
+        OUT.print(f"New digests are of generation {number}.", markup=False)
 
 
 def _end(text: str | None, *, now: datetime) -> datetime | None:

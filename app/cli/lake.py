@@ -1,4 +1,7 @@
-"""`clearlake lake make` and `clearlake lake stitch`: a lake to try on, and its identities."""
+"""`clearlake lake`: make a lake to try on, stitch its identities; the other commands hang here.
+
+Not here: fix, gate, rewritten, scan (modules of their own).
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,22 @@ import typer
 
 from app import wiring
 from app.cli.display import OUT, print_json, progress
+from app.cli.fix import fix
+from app.cli.gate import gate
+from app.cli.rewritten import rewritten
+from app.cli.scan import scan
 from app.domain.errors import UsageError
 from app.lake.datamap import map_text
 from app.lake.make import Codec, make_lake
 from app.lake.stitch import stitch as stitch_table
 from app.wiring import lakes
 
-app = typer.Typer(help="Make a lake, and stitch its identities.", no_args_is_help=True)
+app = typer.Typer(
+    help="Make a lake, stitch its identities; scan, mend and gate one.",
+    no_args_is_help=True,
+)
+app.command()(fix)
+app.command()(scan)
 RETENTION = timedelta(days=30)
 """GOVERNANCE retention that the made lake's loader sets on each Bronze object."""
 
@@ -97,3 +109,7 @@ def stitch(
         print_json({"schema": "clearlake.stitch/1", "identities": done.identities})
     else:
         OUT.print(f"{done.identities:,} identities from {done.links:,} links.", markup=False)
+
+
+app.command("gate")(gate)
+app.command("rewritten")(rewritten)

@@ -63,7 +63,7 @@ def api() -> None:
 
     settings = wiring.settings_of()
     configure("api")
-    parts = wiring.service_parts(settings, ring=wiring.bell_of(settings))
+    parts = lakes.parts_with_names(settings, ring=wiring.bell_of(settings))
     application = build(
         parts,
         health=lakes.health_of(settings),

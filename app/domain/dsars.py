@@ -94,12 +94,19 @@ class Move(StrEnum):
     COMPLETE = "complete"
     DEFER = "defer"
     HOLD = "hold"
+    """A legal hold hits it, or forbade its run to finish."""
+    LIFT = "lift"
+    """The last hold was released, and nobody has approved it yet."""
+    LIFT_APPROVED = "lift_approved"
+    """The last hold was released; what was approved before still is."""
     STICK = "stick"
     RETAKE = "retake"
     """The same run goes on, or a follow-up run begins."""
 
 
-_BEFORE_A_RUN = (State.RECEIVED, State.AWAITING_APPROVAL, State.QUEUED)
+_DECIDABLE = (State.AWAITING_APPROVAL, State.QUEUED)
+_BEFORE_A_RUN = (State.RECEIVED, *_DECIDABLE, State.ON_HOLD)
+"""On hold: as far as no run has it (app.services.decisions)."""
 _WAITING = (State.PENDING_RETENTION, State.ON_HOLD, State.STUCK)
 _ENDING = (State.RUNNING, *_WAITING)
 
@@ -117,13 +124,17 @@ MOVES: Mapping[Move, Mapping[State, State]] = MappingProxyType(
         Move.SETTLE: dict.fromkeys(_ENDING, State.SETTLING),
         Move.COMPLETE: dict.fromkeys((*_ENDING, State.SETTLING), State.COMPLETED),
         Move.DEFER: dict.fromkeys(_ENDING, State.PENDING_RETENTION),
-        Move.HOLD: dict.fromkeys(_ENDING, State.ON_HOLD),
+        Move.HOLD: dict.fromkeys((*_DECIDABLE, *_ENDING), State.ON_HOLD),
+        Move.LIFT: {State.ON_HOLD: State.AWAITING_APPROVAL},
+        Move.LIFT_APPROVED: {State.ON_HOLD: State.QUEUED},
         Move.STICK: dict.fromkeys((*_ENDING, State.SETTLING), State.STUCK),
         Move.RETAKE: dict.fromkeys((*_WAITING, State.SETTLING, State.COMPLETED), State.RUNNING),
     }
 )
 """Move -> from -> to. What is not here is illegal."""
 
+UNAPPROVED_MOVES = (Move.LIFT, Move.HOLD, Move.REJECT, Move.CANCEL)
+"""Out of a hold that came before anybody approved: to no run, and to no run's ends."""
 PERSONS_MOVES = (Move.APPROVE, Move.REJECT, Move.CANCEL)
 
 
@@ -132,10 +143,13 @@ def legal_moves(state: State, type_: DsarType) -> tuple[Move, ...]:
     return tuple(m for m in PERSONS_MOVES if state in MOVES[m] and _fits(m, type_))
 
 
-def moved(state: State, move: Move, *, type_: DsarType) -> State:
-    """The state after a move. IllegalMoveError names the legal ones."""
+def moved(state: State, move: Move, *, type_: DsarType, approved: bool = True) -> State:
+    """The state after a move. IllegalMoveError names the legal ones. `approved`: whether somebody
+    has approved the case, which decides where a case on hold may go.
+    """
     after = MOVES[move].get(state)
-    if after is None or not _fits(move, type_):
+    never = state is State.ON_HOLD and not approved and move not in UNAPPROVED_MOVES
+    if after is None or never or not _fits(move, type_):
         raise IllegalMoveError(
             f"A case that is {state.value} cannot be moved by {move.value}.",
             legal=tuple(m.value for m in legal_moves(state, type_)),
@@ -150,43 +164,72 @@ def _fits(move: Move, type_: DsarType) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a case waits for, and whose move it is."""
+    """What a case waits for, whose move it is, and the way out."""
 
     what: str
     whose: str
-    """service | privacy_officer | nobody"""
+    """service | privacy_officer | operator | nobody"""
+    exit: str = ""
+    """The commands that a person can give now (RUN: the last of the case's runs)."""
 
 
+_BEFORE = "dsar cancel or dsar reject, with a reason"
 _NEEDS: Mapping[State, Needs] = MappingProxyType(
     {
-        State.RECEIVED: Needs("the service resolves who this is in the lake", "service"),
+        State.RECEIVED: Needs(
+            "the service resolves who this is in the lake",
+            "service",
+            f"where it cannot: mend the cause, then dsar retry; else {_BEFORE}",
+        ),
         State.AWAITING_APPROVAL: Needs(
             "somebody other than the requester looks at the preview and approves its scope",
             "privacy_officer",
+            f"dsar preview, then dsar approve; else {_BEFORE}",
         ),
-        State.QUEUED: Needs("the next run takes it", "service"),
-        State.RUNNING: Needs("the run erases, checks, purges and verifies", "service"),
+        State.QUEUED: Needs(
+            "the next run takes it", "service", f"run start begins one; else {_BEFORE}"
+        ),
+        State.RUNNING: Needs(
+            "the run erases, checks, purges and verifies",
+            "service",
+            "run show RUN; run undo RUN until its point of no return",
+        ),
         State.SETTLING: Needs("late data may still land; a sweep looks for it", "service"),
-        State.PENDING_RETENTION: Needs("a retention lock ends, then the rest is purged", "service"),
+        State.PENDING_RETENTION: Needs(
+            "a retention lock ends, then the rest is purged", "service", "run resume RUN, earlier"
+        ),
         State.ON_HOLD: Needs(
             "a legal hold is lifted or a missing right is given, then the run is resumed",
             "privacy_officer",
+            "run resume RUN",
         ),
         State.STUCK: Needs(
-            "somebody looks at what the run could not finish, then resumes it", "privacy_officer"
+            "somebody looks at what the run could not finish, then resumes it",
+            "privacy_officer",
+            "run show RUN names the exit of each step; run resume RUN or run undo RUN; once no run "
+            "has the case, dsar reject",
         ),
         State.COMPLETED: Needs("nothing", "nobody"),
         State.REJECTED: Needs("nothing", "nobody"),
         State.CANCELLED: Needs("nothing", "nobody"),
     }
 )
+_LIMITED = Needs(
+    "somebody looks at the report of the part that was erased, then widens the run to the whole "
+    "lake",
+    "operator",
+    "run widen RUN",
+)
 
 
-def needs(state: State, type_: DsarType) -> Needs:
-    """What a case waits for now."""
+def needs(state: State, type_: DsarType, *, outcome: str | None = None) -> Needs:
+    """What a case waits for now. `outcome`: of its last report."""
     if type_ is not DsarType.ERASURE and state not in CLOSED:
         return Needs(
             f"a person carries it out: the service does not do {type_.value} by itself",
             "privacy_officer",
+            "carry it out, then dsar reject or dsar cancel, with a reason",
         )
+    if state is State.RUNNING and outcome == "limited":
+        return _LIMITED
     return _NEEDS[state]

@@ -114,6 +114,26 @@ class AccessDeniedError(LakeError):
     code = "access_denied"
 
 
+class ObjectUnreadableError(AccessDeniedError):
+    """Bytes that are there and that no right opens: nobody can say who is in them."""
+
+    code = "object_unreadable"
+
+
+class ObjectArchivedError(ObjectUnreadableError):
+    """The version is in an archive storage class. Restore it, then resume the run."""
+
+    code = "object_archived"
+
+
+class ObjectSealedError(ObjectUnreadableError):
+    """The version is encrypted with a key that its writer alone holds (SSE-C). Have it written
+    again without, then resume the run.
+    """
+
+    code = "object_sealed"
+
+
 class DiskFullError(LakeError):
     """No space left where bytes had to be written."""
 
@@ -221,6 +241,12 @@ class IllegalMoveError(ClearlakeError):
     def __init__(self, message: str, *, legal: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.legal = legal
+
+
+class OnHoldError(ClearlakeError):
+    """A legal hold forbids it. Names the holds, never what they are on."""
+
+    code = "on_hold"
 
 
 class ScopeChangedError(ClearlakeError):

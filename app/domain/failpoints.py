@@ -1,5 +1,5 @@
-"""Named places where a test may break the process: killed, raised, or slept at. A no-op unless
-switched on.
+"""Named places where a test may break the process: killed, stopped, raised, or slept at. A no-op
+unless switched on.
 
 Switched on by the environment:
 CLEARLAKE_FAILPOINTS="bronze.after_put=kill@2,tables.before_commit=raise" acts on the second and
@@ -48,6 +48,8 @@ def failpoint(name: str) -> None:
 def _act(action: str, name: str) -> None:
     if action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    elif action == "stop":
+        os.kill(os.getpid(), signal.SIGSTOP)
     elif action == "raise":
         raise FailpointError(name)
     elif action.startswith("sleep:"):

@@ -35,6 +35,8 @@ class What(StrEnum):
     """Bytes whose form is not known."""
     ARITHMETIC = "arithmetic"
     """Counts that do not add up."""
+    UNTOUCHED = "untouched"
+    """Nobody looked: the run was limited to another part of the lake."""
     NOTE = "note"
     """For a person to look at; never blocks."""
 
@@ -83,7 +85,7 @@ def verdict(findings: Iterable[Finding]) -> Verdict:
     kinds = {f.what for f in findings}
     if kinds & {What.RESIDUE, What.CANNOT_SEE, What.ARITHMETIC}:
         return Verdict.FAILED
-    if kinds & {What.WITHHELD, What.HELD, What.PARKED, What.UNREADABLE}:
+    if kinds & {What.WITHHELD, What.HELD, What.PARKED, What.UNREADABLE, What.UNTOUCHED}:
         return Verdict.PARTIAL
     if What.DEFERRED in kinds:
         return Verdict.DEFERRED

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from app.domain.errors import (
@@ -90,6 +90,20 @@ class Identity:
         """
         kept = {s.identifier for s in self.shared if s.decision == "keep"}
         return (self.given | self.linked | self.derived) - kept
+
+    def remembering(self, before: Identity) -> Identity:
+        """With what was known of the person before a run destroyed some of what leads to them. A
+        value that is shared is so as it was found now.
+        """
+        now = self.linked | {s.identifier for s in self.shared}
+        shared = [*self.shared, *(s for s in before.shared if s.identifier not in now)]
+        return replace(
+            self,
+            linked=self.linked | before.linked,
+            derived=self.derived | before.derived,
+            shared=tuple(sorted(shared, key=lambda s: s.identifier)),
+            sources=self.sources or before.sources,
+        )
 
     def values(self, kind: Kind) -> frozenset[str]:
         """The values of one kind that will be erased."""

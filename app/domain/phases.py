@@ -17,6 +17,8 @@ EVERYBODY = "people"
 """The target of RESOLVE and REPORT."""
 BESIDE = "*"
 """The target of the VERIFY step for what no dataset declares."""
+FIRST_PART = 0
+"""The part whose PURGE step also ends what was never finished under the dataset (open uploads)."""
 
 _TO_ERASE = frozenset({WorkState.PLANNED, WorkState.READY})
 _TO_CHECK = frozenset({WorkState.WRITTEN})
@@ -34,6 +36,8 @@ class Course:
     """Without the identity table."""
     identity: str | None = None
     """dim_identity: erased and purged last, because it is the only map."""
+    is_whole: bool = True
+    """False: the run is limited to a part of the lake, and does not look beside it."""
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -203,15 +207,26 @@ def _purge(standing: Standing) -> list[NewStep]:
         s
         for d in course.objects
         if not standing.tally(StepKind.PURGE, d).open
-        for s in _groups(StepKind.PURGE, standing, d, states=_TO_PURGE)
+        for s in _purge_objects(standing, d)
     ]
     missing += _once(StepKind.PURGE, standing, course.tables)
     is_open = any(tally.open for _, tally in standing.of_kinds(frozenset({StepKind.PURGE})))
     return missing if missing or is_open else _last(StepKind.PURGE, standing)
 
 
+def _purge_objects(standing: Standing, dataset: str) -> list[NewStep]:
+    """A step for each part with something to purge, and for the first one in any case."""
+    return [
+        NewStep(StepKind.PURGE, f"{dataset}/{part.number}")
+        for part in standing.parts.get(dataset, ())
+        if (part.states & _TO_PURGE or part.number == FIRST_PART)
+        and StepKind.PURGE not in part.steps
+    ]
+
+
 def _verify(standing: Standing) -> list[NewStep]:
-    return _once(StepKind.VERIFY, standing, (*standing.course.datasets, BESIDE))
+    beside = (BESIDE,) if standing.course.is_whole else ()
+    return _once(StepKind.VERIFY, standing, (*standing.course.datasets, *beside))
 
 
 def _report(standing: Standing) -> list[NewStep]:
@@ -251,7 +266,12 @@ _PHASES: Mapping[Stage, _Phase] = MappingProxyType(
             lambda s: Stage.RESOLVED if s.people else Stage.CLOSED,
             _ANY,
         ),
-        Stage.RESOLVED: _Phase(frozenset({StepKind.PLAN}), _plan, _to(Stage.PLANNED), _ANY),
+        Stage.RESOLVED: _Phase(
+            frozenset({StepKind.PLAN}),
+            lambda s: _plan(s) if s.people else [],
+            lambda s: Stage.PLANNED if s.people else Stage.CLOSED,
+            _ANY,
+        ),
         Stage.PLANNED: _Phase(
             frozenset({StepKind.ERASE, StepKind.NEWER}), _erase, _to(Stage.ERASED), _DIFFERS
         ),

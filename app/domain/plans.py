@@ -50,6 +50,8 @@ class DatasetPlan:
     rows: int | None
     """Known for tables; None for objects."""
     snapshots: int
+    refs: tuple[str, ...] = ()
+    """Tags and branches besides `main`."""
 
 
 @dataclass(frozen=True, slots=True)

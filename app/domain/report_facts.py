@@ -66,9 +66,18 @@ def object_facts(
         counts=sum((work.counts for work in works), Counts()),
         versions_purged=sum(v.state is WorkState.PURGED for v in versions),
         left=_merged(left for work in works for left in _left_of_object(work)),
-        warnings=tuple(sorted({text for work in works for text in work.warnings})),
+        warnings=(
+            *_of_a_replica(dataset),
+            *sorted({text for work in works for text in work.warnings}),
+        ),
         seen=seen,
     )
+
+
+def _of_a_replica(dataset: Dataset) -> tuple[str, ...]:
+    if dataset.replica_of is None:
+        return ()
+    return (f"A replica: its lines are those of {dataset.replica_of} once more.",)
 
 
 _UNCHANGED = {WorkState(s) for s in ("planned", "clean", "ready", "held", "parked", "undone")}

@@ -26,11 +26,14 @@ class Outcome(StrEnum):
     PENDING_RETENTION = "pending_retention"
     ON_HOLD = "on_hold"
     STUCK = "stuck"
+    LIMITED = "limited"
+    """The run was limited to a part of the lake; it has yet to go over the whole."""
 
 
 _STUCK = {What.RESIDUE, What.CANNOT_SEE, What.ARITHMETIC, What.UNREADABLE, What.PARKED}
 _OUTCOMES = (
     (_STUCK, Outcome.STUCK),
+    ({What.UNTOUCHED}, Outcome.LIMITED),
     ({What.HELD}, Outcome.ON_HOLD),
     ({What.DEFERRED}, Outcome.PENDING_RETENTION),
     ({What.WITHHELD}, Outcome.FULFILLED_WITH_WITHHELD),

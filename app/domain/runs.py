@@ -47,18 +47,29 @@ class RunMove(StrEnum):
     STOP = "stop"
     RESUME = "resume"
     UNDO = "undo"
+    WIDEN = "widen"
+    """A run that was limited to a part of the lake goes on over the whole."""
 
 
 def legal_run_moves(
-    stage: Stage, *, stopped: bool, undoing: bool, past_return: bool, differs: bool
+    stage: Stage,
+    *,
+    stopped: bool,
+    undoing: bool,
+    past_return: bool,
+    differs: bool,
+    limited: bool = False,
 ) -> tuple[RunMove, ...]:
     """The moves that are legal now, in a stable order.
 
-    `undoing`: an undo has begun. `past_return`: the point of no return is behind it, in this pass
-    or an earlier one. `differs`: the check saw a replacement that is not its base without the
-    person, so that only undoing is left.
+    `undoing`: an undo has begun. `past_return`: the point of no return of this pass is behind it;
+    what earlier passes destroyed no undo touches. `differs`: the check saw a replacement that is
+    not its base without the person, so that only undoing is left. `limited`: to a part of the lake.
     """
-    return tuple(_legal(stage, stopped, undoing, past_return, differs))
+    found = list(_legal(stage, stopped, undoing, past_return, differs))
+    if limited and stage is Stage.PENDING and not undoing:
+        found.append(RunMove.WIDEN)
+    return tuple(found)
 
 
 def _legal(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 
@@ -20,8 +20,16 @@ class StepKind(StrEnum):
     """Rebuild dim_identity from the links. Target: the night."""
     SWEEP = "sweep"
     """Look for late data of erased people. Target: the time."""
+    REPLAY = "replay"
+    """Look for erased people in a lake that was restored. Target: since when."""
+    LIFT = "lift"
+    """Look whether holds in the bucket, that kept runs from their end, were lifted. Target: the
+    lake.
+    """
     SHRED = "shred"
     """Destroy the keys of a closed case. Target: the case."""
+    LOOK = "look"
+    """Look for whom the rows of an order name that is under a legal hold. Target: the hold."""
 
     RESOLVE = "resolve"
     PLAN = "plan"
@@ -41,7 +49,7 @@ class StepKind(StrEnum):
     """Target: a dataset."""
 
 
-EXCLUSIVE = frozenset({StepKind.SCOPE, StepKind.STITCH, StepKind.SWEEP})
+EXCLUSIVE = frozenset({StepKind.SCOPE, StepKind.STITCH, StepKind.SWEEP, StepKind.REPLAY})
 """Kinds of which one step runs at a time."""
 
 
@@ -59,6 +67,8 @@ class StepState(StrEnum):
 
 
 OPEN = frozenset({StepState.READY, StepState.RUNNING})
+TOGETHER = timedelta(days=1)
+"""Locks that end within so long of each other are waited for together: each time makes a report."""
 
 
 @dataclass(frozen=True, slots=True)

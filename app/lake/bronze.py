@@ -27,7 +27,7 @@ from app.domain.receipts import MISSING_RIGHT, ObjectWork, WorkState
 from app.lake.bronze_lines import Rule
 from app.lake.bronze_read import Prepared, lock_is_live, read_object
 from app.lake.codecs import DEFAULT_LIMITS, Limits
-from app.lake.ports import GOVERNANCE, ObjectInfo, ObjectStore, Version
+from app.lake.ports import ARCHIVES, GOVERNANCE, ObjectInfo, ObjectStore, Version
 from app.lake.tombstones import Tombstones
 
 ROUNDS = 5
@@ -232,7 +232,7 @@ class _Eraser:
                 )
                 failpoint("bronze.after_put")
                 warnings = () if retain else self._settled(work, new, base=base)
-                return _written(work, new, warnings=warnings)
+                return _written(work, new, warnings=(*_moved(base), *warnings))
             except PreconditionFailedError:
                 # 412: our own success may be what was met; else somebody wrote meanwhile.
                 return self._adopted_or_again(work)
@@ -308,6 +308,12 @@ def _written(work: ObjectWork, new: str, *, warnings: tuple[str, ...]) -> Object
 def _again(work: ObjectWork) -> ObjectWork:
     """Plan again from the start, one round later."""
     return ObjectWork(uri=work.uri, rounds=work.rounds + 1)
+
+
+def _moved(base: ObjectInfo) -> tuple[str, ...]:
+    if base.storage_class not in ARCHIVES:
+        return ()
+    return (f"A replacement of an object in {base.storage_class} is in the standard class.",)
 
 
 def _marks(work: ObjectWork, run_id: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -118,13 +118,36 @@ def rewritten(blocks: Iterable[Block], *, rule: Rule, tally: Tally) -> Iterator[
 
 
 def _block(block: Block, *, rule: Rule, tally: Tally) -> list[Piece]:
+    return changed_lines(
+        block,
+        rule.filter.candidates(*block).tolist(),
+        change=lambda line, place: _line(line, place=place, rule=rule, tally=tally),
+        tally=tally,
+    )
+
+
+def line_without(line: bytes, *, place: Place, rule: Rule, tally: Tally) -> bytes:
+    """One line, its newline included, after the rule: itself where it holds nobody, or b''."""
+    return _line(line, place=place, rule=rule, tally=tally)
+
+
+def changed_lines(
+    block: Block,
+    candidates: Iterable[int],
+    *,
+    change: Callable[[bytes, Place], bytes],
+    tally: Tally,
+) -> list[Piece]:
+    """The text of a block after `change` of each line that a candidate position (sorted) is on;
+    every other byte as it is. Lines passed are counted.
+    """
     data, begin, end = block
     view = memoryview(data)
     newlines = _newlines(block)
     tally.before += _filled(block, newlines)
     pieces: list[Piece] = []
     taken = past = begin
-    for at in rule.filter.candidates(data, begin, end).tolist():
+    for at in candidates:
         if at < past:
             continue
         start = data.rfind(b"\n", past, at) + 1 or past
@@ -133,7 +156,7 @@ def _block(block: Block, *, rule: Rule, tally: Tally) -> list[Piece]:
         line = data[start:stop]
         number = int(np.searchsorted(newlines, start)) + tally.lines + 1
         place = Place(number, tally.offset + start - begin)
-        new = _line(line, place=place, rule=rule, tally=tally)
+        new = change(line, place)
         if new is not line:
             pieces += (view[taken:start], new)
             taken = stop

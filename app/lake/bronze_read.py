@@ -14,7 +14,12 @@ from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, cast
 
-from app.domain.errors import AccessDeniedError, DiskFullError, ObjectMissingError
+from app.domain.errors import (
+    AccessDeniedError,
+    DiskFullError,
+    ObjectMissingError,
+    ObjectUnreadableError,
+)
 from app.domain.receipts import Counts, ObjectWork, Superseded, WorkState
 from app.lake.bronze_lines import Piece, Rule, Tally, rewritten
 from app.lake.codecs import (
@@ -319,7 +324,16 @@ class _Draft:
 def _why(err: AccessDeniedError | ContentError) -> str:
     if isinstance(err, ContentError):
         return f"{err.code}: {err}"
-    return f"{err.code}: a version cannot be read (a right is missing, or it is archived)."
+    if isinstance(err, ObjectUnreadableError):
+        return f"{err.code}: {_WAY_OUT.get(err.code, 'a version cannot be read.')}"
+    return f"{err.code}: a version cannot be read (a right is missing)."
+
+
+_WAY_OUT = {
+    "object_archived": "a version is in an archive storage class. Restore it, then resume the run.",
+    "object_sealed": "a version is encrypted with a key that its writer alone holds. Have it "
+    "written again without that key, then resume the run.",
+}
 
 
 _SOON = 300.0

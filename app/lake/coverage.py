@@ -7,10 +7,11 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from app.domain.datasets import DataMap, Dataset
+from app.domain.identifiers import Kind
 
 _PLAIN_NAME = re.compile(r"[A-Za-z_.][A-Za-z_.-]{0,31}[0-9]{0,2}")
 _SHALLOWEST = 2
@@ -60,23 +61,85 @@ def undeclared_places(places: Places, uris: Iterable[str]) -> tuple[str, ...]:
     return tuple(f"{place} ({n} object{'s'[: n != 1]})" for place, n in sorted(found.items()))
 
 
-def undeclared_tables(data_map: DataMap, tables: Iterable[str]) -> tuple[str, ...]:
-    """Tables of the catalog that no dataset names."""
-    return tuple(sorted(set(tables) - {d.table for d in data_map.datasets if d.table}))
-
-
-def suggestions(dataset: Dataset, undeclared: Mapping[str, int]) -> tuple[str, ...]:
-    """Columns in which identifiers stood and which have no role, most hits first.
-
-    `undeclared`: app.domain.receipts.Counts.undeclared of a run.
+def undeclared_tables(data_map: DataMap, tables: Iterable[str] | None) -> tuple[str, ...]:
+    """Tables of the catalog that no dataset names: `table lake.copy`. A part of a name that may be
+    somebody's value is shown as `*`. `tables`: None where the catalog may not be listed.
     """
-    columns = sorted(undeclared.items(), key=lambda item: (-item[1], item[0]))
-    return tuple(
-        f"{dataset.name}: {path} held identifiers {number} time{'s'[: number != 1]}; "
-        "give it a role (linked, mentions or derived)"
-        for path, number in columns
-        if path not in dataset.roles.declared
-    )
+    if tables is None:
+        return ("tables of the catalog (the right to list them is missing)",)
+    found = set(tables) - {d.table for d in data_map.datasets if d.table}
+    return tuple(sorted(f"table {shown_table(table)}" for table in found))
+
+
+def shown_table(table: str) -> str:
+    """A table's name, each part of it that may be somebody's value as `*`."""
+    return ".".join(p if _PLAIN_NAME.fullmatch(p) else "*" for p in table.split("."))
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Held:
+    """A column of a dataset that has no role, and in which identifiers of a kind stood."""
+
+    dataset: str
+    path: str
+    """As shown: a part that may be somebody's value is `*`."""
+    kind: Kind
+    count: int
+
+
+def declared_paths(dataset: Dataset) -> frozenset[str]:
+    """Every path with a role, those inside JSON columns and of an identity table among them."""
+    inside = {f"{c}.{path}" for c, roles in dataset.json.items() for path in roles.declared}
+    known = {c for columns in dataset.identity_columns.values() for c in columns}
+    return dataset.roles.declared | inside | known
+
+
+def suggested_column(held: Held, *, columns: Iterable[str]) -> str:
+    """The role to add to a dataset, in YAML. `columns`: of its table, as a map writes them; none
+    for objects. A comment where a person must look first.
+    """
+    if "*" in held.path:
+        return f"# {held.path}: a key that may be somebody's value; look before you declare it"
+    top = [c for c in columns if held.path.startswith(c + ".")]
+    inner = held.path.removeprefix(max(top, key=len) + ".") if top else held.path
+    named = {
+        Kind.USER_ID: f"mentions: {{user_id: [{inner}]}}",
+        Kind.ANON_ID: f"linked: {{anon_id: [{inner}]}}",
+        Kind.DEVICE_FP: f"linked: {{device_fp: [{inner}]}}",
+    }
+    role = named.get(held.kind, f"derived: [{inner}]")
+    return f"json: {{{max(top, key=len)}: {{{role}}}}}" if top else role
+
+
+def suggested_table(data_map: DataMap, table: str, *, columns: Collection[str]) -> str:
+    """The line of a dataset for a table, its roles by the names that the map gives roles to."""
+    name = table.rpartition(".")[2]
+    if table != shown_table(table) or name in {d.name for d in data_map.datasets}:
+        name = "NAME"
+    linked = [(kind, path) for d in data_map.tables for kind, path in _linked(d) if path in columns]
+    owners = {path for d in data_map.tables for path in d.roles.owner if path in columns}
+    roles = [f"owner: {{user_id: [{', '.join(sorted(owners))}]}}"] if owners else []
+    if linked:
+        pairs = (f"{kind.value}: [{path}]" for kind, path in sorted(set(linked)))
+        roles.append(f"linked: {{{', '.join(pairs)}}}")
+    line = ", ".join([f"name: {name}", "layer: gold", f"table: {shown_table(table)}", *roles])
+    said = "" if roles else "  # no column is called like a declared one: add its roles"
+    return f"- {{{line}}}{said}"
+
+
+def suggested_place(place: str) -> str:
+    """The line of a dataset for a folder that `undeclared_places` names."""
+    prefix = place.partition(" ")[0]
+    if "*" in prefix or not prefix.endswith("/"):
+        return f"# {prefix}: move it into a folder with a plain name, or delete it"
+    name = re.sub(r"[^A-Za-z0-9_]", "_", prefix.rstrip("/").rpartition("/")[2])
+    line = f"name: {name}, layer: bronze, location: {prefix}, format: ndjson"
+    return f"- {{{line}}}  # add its roles; or, if these are no events, move it elsewhere"
+
+
+def _linked(dataset: Dataset) -> Iterator[tuple[Kind, str]]:
+    for kind, paths in dataset.roles.linked:
+        yield from ((kind, path) for path in paths)
 
 
 def _bucket(uri: str) -> str:

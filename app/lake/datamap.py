@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -30,6 +31,8 @@ from app.domain.datasets import (
 )
 from app.domain.errors import DataMapError
 from app.domain.identifiers import Kind
+from app.domain.loaders import KINDS as LOADERS
+from app.domain.loaders import is_acknowledged, loads_twice
 from app.lake.yamlnodes import Node
 
 DEFAULT_MAP = Path(__file__).with_name("default_lake.yaml")
@@ -84,11 +87,12 @@ def _data_map(node: Node, *, digest: str) -> DataMap:
     if top["version"].text() != "1":
         top["version"].refuse("version 1")
     lines: dict[str, int] = {}
-    datasets = tuple(_dataset(n, lines) for n in top["datasets"].items())
+    placed = [p for n in top["datasets"].items() for p in _with_replicas(n, lines)]
+    datasets = tuple(dataset for _, dataset in placed)
     objects = top["objects"].mapping("endpoint") if "objects" in top else {}
     snapshots = top["snapshots"].mapping("tags", "reader_grace") if "snapshots" in top else {}
     catalog = _catalog(top["catalog"]) if "catalog" in top else None
-    _fits_together(top["datasets"], datasets, catalog)
+    _fits_together(top["datasets"], placed, catalog)
     return DataMap(
         catalog=catalog,
         endpoint=objects["endpoint"].text() if "endpoint" in objects else None,
@@ -143,7 +147,7 @@ def _links(node: Node, datasets: tuple[Dataset, ...]) -> Links:
     if set(keys) != {"dataset", "where"}:
         node.refuse("both keys dataset and where")
     name = keys["dataset"].text()
-    if name not in {d.name for d in datasets}:
+    if name not in {d.name for d in datasets if d.replica_of is None}:
         keys["dataset"].refuse("the name of a dataset of this map")
     return Links(dataset=name, where=_where(keys["where"]))
 
@@ -163,11 +167,32 @@ def _downstream(node: Node) -> tuple[Downstream, ...] | DownstreamNone:
     return tuple(found)
 
 
+def _with_replicas(node: Node, lines: dict[str, int]) -> Iterator[tuple[Node, Dataset]]:
+    """A dataset with its place in the map, and each of its replicas as a dataset of its own:
+    `raw_events@1` is the first copy of `raw_events`.
+    """
+    dataset = _dataset(node, lines)
+    yield node, dataset
+    listed = node.mapping().get("replicas")
+    if listed is None:
+        return
+    if dataset.location is None:
+        listed.refuse(
+            "replicas only of a dataset with a location: a table is not copied by objects"
+        )
+    copies = list(listed.items()) or listed.refuse("at least one location of a replica")
+    for number, item in enumerate(copies, 1):
+        name = f"{dataset.name}@{number}"
+        lines.update({name: item.line, f"{name}/location": item.line})
+        place = _location(item)
+        yield item, replace(dataset, name=name, location=place, replica_of=dataset.name, loader={})
+
+
 def _dataset(node: Node, lines: dict[str, int]) -> Dataset:
     keys = node.mapping(
         "name", "layer", "location", "table", "partition", "format", "event_time", *_ROLE_KEYS,
         "json", "elsewhere", "worm", "loader", "treatment", "keep_when", "built_from", "role",
-        "columns",
+        "columns", "replicas",
     )  # fmt: skip
     for key in ("name", "layer"):
         if key not in keys:
@@ -223,8 +248,16 @@ def _loader(node: Node) -> dict[str, str]:
     keys = node.mapping("kind", "dedupe_by", "acknowledged")
     if "kind" not in keys:
         node.refuse("the key kind of a loader")
-    keys["kind"].one_of("none", "s3_event", "glue_bookmark", "mtime", "manifest")
-    return {key: value.text() for key, value in keys.items()}
+    kind = keys["kind"].one_of(*LOADERS)
+    if "acknowledged" in keys:
+        keys["acknowledged"].one_of("true", "false")
+    loader = {key: value.text() for key, value in keys.items()}
+    if loads_twice(loader) and not is_acknowledged(loader):
+        node.refuse(
+            f"dedupe_by (the column by which a {kind} loader tells a line that it has), or "
+            "acknowledged: true. A rewritten object is new to it: it would load its lines twice"
+        )
+    return loader
 
 
 def _roles(keys: Mapping[str, Node]) -> Roles:
@@ -310,18 +343,21 @@ def _keep_when(node: Node) -> KeepWhen:
     return KeepWhen(_where(keys["where"]), keys["ground"].text(), keys["until"].day())
 
 
-def _fits_together(node: Node, datasets: tuple[Dataset, ...], catalog: Catalog | None) -> None:
-    items = list(node.items())
+def _fits_together(
+    node: Node, placed: Sequence[tuple[Node, Dataset]], catalog: Catalog | None
+) -> None:
+    datasets = [dataset for _, dataset in placed]
     if not datasets:
         node.refuse("at least one dataset")
     names = [d.name for d in datasets]
-    for item, dataset in zip(items, datasets, strict=True):
+    declared = {d.name for d in datasets if d.replica_of is None}
+    for item, dataset in placed:
         if names.count(dataset.name) > 1:
             item.refuse(f"each name once; {dataset.name!r} is the name of another dataset too")
         if dataset.table is not None and catalog is None:
             item.refuse("the key catalog at the top of the map, because this dataset is a table")
         for source in dataset.built_from:
-            if source not in names:
+            if source not in declared:
                 item.refuse(f"built_from to name datasets of this map; {source!r} is none")
         for other in datasets:
             inside = dataset.location and (other.location or "").startswith(dataset.location)

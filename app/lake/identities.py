@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from app.domain.datasets import DataMap, Dataset
 from app.domain.identifiers import Identifier, Identity, Kind, Shared, Subject
 from app.lake.link_rows import LinkRow, bronze_rows, table_rows
-from app.lake.ports import ObjectStore, TableEngine
+from app.lake.ports import ObjectStore
+from app.lake.table_ports import TableEngine
+from app.lake.tally import Tally
 
 Rows = Callable[[Dataset, Set[str]], Iterator[LinkRow]]
 
@@ -41,8 +43,9 @@ def resolve(
     store: ObjectStore,
     engine: TableEngine | None,
     shared_review: str | None = None,
+    tally: Tally | None = None,
 ) -> list[Identity]:
-    """The identity of each subject, in the given order.
+    """The identity of each subject, in the given order. `tally` counts the rows on the way.
 
     1. Links and derived values from rows that name a given user_id: dim_identity, the whole
        identity.link history of the tables, and Bronze (also what is not loaded yet).
@@ -60,8 +63,9 @@ def resolve(
 
     found = [_Found(s, _anchors(s)) for s in subjects]
     sources = [d for d in data_map.datasets if _tells_of_people(d, data_map)]
-    _read_own_rows(found, sources, rows)
-    users = _read_other_users(found, sources, rows)
+    tally = tally if tally is not None else Tally()
+    _read_own_rows(found, sources, rows, tally=tally)
+    users = _read_other_users(found, sources, rows, tally=tally)
     return [_identity(f, data_map, users=users, shared_review=shared_review) for f in found]
 
 
@@ -70,11 +74,18 @@ def _anchors(subject: Subject) -> frozenset[str]:
 
 
 def _tells_of_people(dataset: Dataset, data_map: DataMap) -> bool:
+    if dataset.replica_of is not None:
+        return False
     is_history = data_map.links is not None and data_map.links.dataset == dataset.name
-    return dataset.is_identity or is_history or bool(dataset.location or dataset.roles.derived)
+    roles = dataset.roles
+    return (
+        dataset.is_identity or is_history or bool(dataset.location or roles.derived or roles.owner)
+    )
 
 
-def _read_own_rows(found: Sequence[_Found], sources: Iterable[Dataset], rows: Rows) -> None:
+def _read_own_rows(
+    found: Sequence[_Found], sources: Iterable[Dataset], rows: Rows, *, tally: Tally
+) -> None:
     by_anchor = {anchor: f for f in found for anchor in f.anchors}
     if not by_anchor:
         return
@@ -87,10 +98,12 @@ def _read_own_rows(found: Sequence[_Found], sources: Iterable[Dataset], rows: Ro
                     person.unlinked |= row.linked
                 if row.owners <= person.anchors:
                     person.derived |= row.derived
+                others = len(row.owners - person.anchors)
+                tally.owned(person.subject.name, dataset, row, others=others)
 
 
 def _read_other_users(
-    found: Sequence[_Found], sources: Iterable[Dataset], rows: Rows
+    found: Sequence[_Found], sources: Iterable[Dataset], rows: Rows, *, tally: Tally
 ) -> Mapping[Identifier, Set[str]]:
     """Drops derived values that are other people's too; returns who used each linked value."""
     users: dict[Identifier, set[str]] = defaultdict(set)
@@ -98,6 +111,7 @@ def _read_other_users(
     values = {i.value for i in linked}.union(*(f.derived for f in found))
     if not values:
         return users
+    whose = _whose(found)
     for dataset in sources:
         for row in rows(dataset, values):
             if row.is_link:
@@ -106,7 +120,21 @@ def _read_other_users(
             for person in found:
                 if row.owners - person.anchors:
                     person.derived -= row.derived
+            on_row = {*(i.value for i in row.linked), *row.derived}
+            for person in {id(p): p for v in on_row for p in whose.get(v, ())}.values():
+                if not row.owners & person.anchors:
+                    tally.linked(person.subject.name, dataset, row)
     return users
+
+
+def _whose(found: Sequence[_Found]) -> Mapping[str, list[_Found]]:
+    """Linked or derived value -> the people who have it."""
+    whose: dict[str, list[_Found]] = defaultdict(list)
+    for person in found:
+        known = {i.value for i in (*person.linked, *person.subject.given)} - person.anchors
+        for value in known | person.derived:
+            whose[value].append(person)
+    return whose
 
 
 def _identity(

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
 from app.domain.datasets import Dataset
-from app.lake.late_lines import LateRow, Tally, Wanted
+from app.lake.late_lines import NEVER, LateRow, Tally, Wanted, is_late
 from app.lake.late_objects import late_objects
 from app.lake.late_tables import known_files, late_files
 from app.lake.ports import Doors
 
-__all__ = ["LateRow", "Tally", "Wanted", "known_files", "late_rows"]
+__all__ = ["NEVER", "LateRow", "Tally", "Wanted", "is_late", "known_files", "late_rows"]
 
 
 def late_rows(

@@ -19,6 +19,8 @@ Wanted = Callable[[Identifier], bool]
 Paths = Mapping[str, tuple[Kind, ...]]
 ValuesAt = Callable[[str], Sequence[str]]
 
+NEVER = datetime.max.replace(tzinfo=UTC)
+"""The fence of a value that must not be in the lake, whatever the time."""
 KINDS = (Kind.USER_ID, Kind.ANON_ID, Kind.DEVICE_FP)
 _KNOWN = 500_000
 """Values remembered as nobody's; then the memory begins anew."""
@@ -57,6 +59,20 @@ class Tally:
     """Versions or files read."""
     unreadable: int = 0
     """Those that could not be: nobody knows who is in them."""
+
+
+def is_late(at: datetime | None, *, fence: datetime, dataset: Dataset) -> bool:
+    """Whether a row that tells of `at` is late data of a value erased up to `fence`.
+
+    A row that tells no time is, unless its dataset is built from others, which tell it: what is
+    built is as late as they are.
+    """
+    if fence == NEVER:
+        return True
+    if at is not None:
+        return at <= fence
+    is_built = dataset.is_identity or bool(dataset.built_from)
+    return dataset.event_time is not None or not is_built
 
 
 def paths_of(roles: Roles) -> dict[str, tuple[Kind, ...]]:
@@ -117,7 +133,11 @@ class JsonLook:
             self._members = re.compile(b'"(?:' + either + b')"' + _SPACE + b":" + _SPACE + _VALUE)
 
     def suspects(self, data: bytes, start: int, end: int) -> Iterator[bytes]:
-        """Lines of data[start:end] on which a wanted identifier may stand at one of the paths.
+        """Lines of data[start:end] on which a wanted identifier may stand at one of the paths."""
+        return (data[begin:past] for begin, past in self.spans(data, start, end))
+
+    def spans(self, data: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """Where those lines begin and end, their newlines included.
 
         Told by the members' names alone; a line with an escape in it that could hide a name, or
         with something else than a plain value behind one, is always among them.
@@ -126,7 +146,7 @@ class JsonLook:
         for at in self._positions(data, start, end):
             if at >= past:
                 past = data.find(b"\n", at, end) + 1 or end
-                yield data[data.rfind(b"\n", start, at) + 1 or start : past]
+                yield data.rfind(b"\n", start, at) + 1 or start, past
 
     def _positions(self, data: bytes, start: int, end: int) -> list[int]:
         if not self.paths:

@@ -14,7 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from app.domain.datasets import Dataset
-from app.domain.errors import AccessDeniedError, ObjectMissingError, StoppedError
+from app.domain.errors import (
+    AccessDeniedError,
+    ObjectMissingError,
+    StoppedError,
+    UnsupportedTableError,
+)
 from app.domain.identifiers import Identifier
 from app.domain.policies import is_kept
 from app.lake.late_lines import (
@@ -29,8 +34,8 @@ from app.lake.late_lines import (
     latest,
     paths_of,
 )
-from app.lake.ports import DataFile, TableEngine, TableHead
-from app.lake.table_columns import Column, columns, is_bytes, plain
+from app.lake.table_columns import Column, columns, is_bytes
+from app.lake.table_ports import DataFile, TableEngine, TableHead
 from app.lake.table_values import texts, whole
 
 _BATCH = 32_768
@@ -58,15 +63,15 @@ def late_files(
     if head.snapshot_id is None or head.snapshot_id == mark:
         return
     known = known_files(engine, dataset.table, snapshot_id=mark)
-    look = _Look.of(dataset, head=head, wanted=wanted)
+    look = TableLook.of(dataset, wanted=wanted)
     for file in engine.files(dataset.table, snapshot_id=head.snapshot_id):
         if file.path in known:
             continue
         try:
-            yield from _rows(file, look, engine=engine, tally=tally, stop=stop)
+            yield from _rows(file, look, head=head, engine=engine, tally=tally, stop=stop)
         except ObjectMissingError:
             continue  # the head has moved on; its new files belong to the next look
-        except (AccessDeniedError, pa.ArrowInvalid, OSError):
+        except (AccessDeniedError, UnsupportedTableError, pa.ArrowInvalid, OSError):
             tally.unreadable += 1
 
 
@@ -78,11 +83,10 @@ def known_files(engine: TableEngine, table: str, *, snapshot_id: int | None) -> 
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
-    """What is looked for in the files of one table."""
+class TableLook:
+    """What is looked for in the rows of one table."""
 
     dataset: Dataset
-    head: TableHead
     wanted: Wanted
     nobody: Nobody
     paths: Paths
@@ -91,20 +95,22 @@ class _Look:
     needed: frozenset[str]
 
     @classmethod
-    def of(cls, dataset: Dataset, *, head: TableHead, wanted: Wanted) -> _Look:
-        paths = {plain(path): kinds for path, kinds in paths_of(dataset.roles).items()}
+    def of(cls, dataset: Dataset, *, wanted: Wanted) -> TableLook:
+        """For the identifiers that are wanted, at the paths that the map declares."""
+        paths = paths_of(dataset.roles)
         json = {c: JsonLook(roles, wanted=wanted) for c, roles in dataset.json.items()}
         deciding = [p for p in (dataset.event_time, *kept_paths(dataset)) if p]
         inside = [c for c in json if any(p.startswith(c + ".") for p in deciding)]
         named = [c for c, look in json.items() if look.paths]
-        needed = frozenset([*paths, *map(plain, deciding), *inside, *named])
-        return cls(dataset, head, wanted, Nobody(wanted), paths, json, needed)
+        needed = frozenset([*paths, *deciding, *inside, *named])
+        return cls(dataset, wanted, Nobody(wanted), paths, json, needed)
 
 
 def _rows(
     file: DataFile,
-    look: _Look,
+    look: TableLook,
     *,
+    head: TableHead,
     engine: TableEngine,
     tally: Tally,
     stop: Callable[[], bool],
@@ -115,23 +121,23 @@ def _rows(
         found = columns(
             parquet.schema_arrow,
             dataset=look.dataset,
-            field_ids=look.head.field_ids,
-            keys=frozenset(),
+            head=head,
+            keys=(),
         )
-        chosen = {n: c for n, c in enumerate(found) if c.path in look.needed}
-        names = [parquet.schema.column(n).path for n in chosen]
+        names = [
+            parquet.schema.column(n).path for n, c in enumerate(found) if c.path in look.needed
+        ]
         for batch in parquet.iter_batches(_BATCH, columns=names) if names else ():
             if stop():
                 raise StoppedError("Told to stop while late data was looked for.")
-            rows = _Batch(batch, tuple(chosen.values()), look)
-            for identifier, at in rows.found():
+            for identifier, at in Batch.of(batch, found, look=look).found():
                 yield LateRow(identifier, at, look.dataset.name, file.path, None)
 
 
-class _Batch:
-    """Some rows of a file, as texts by path."""
+class Batch:
+    """Some rows of a table, as texts by path."""
 
-    def __init__(self, batch: pa.RecordBatch, chosen: Sequence[Column], look: _Look) -> None:
+    def __init__(self, batch: pa.RecordBatch, chosen: Sequence[Column], look: TableLook) -> None:
         self._look = look
         self._values: dict[str, list[list[str]]] = {}
         for column in chosen:
@@ -141,8 +147,19 @@ class _Batch:
                 rows = [a + b for a, b in zip(self._values[column.path], rows, strict=True)]
             self._values[column.path] = rows
 
+    @classmethod
+    def of(cls, batch: pa.RecordBatch, leaves: Sequence[Column], *, look: TableLook) -> Batch:
+        """Of the leaves those that are looked at."""
+        return cls(batch, [c for c in leaves if c.path in look.needed], look)
+
     def found(self) -> Iterator[tuple[Identifier, datetime | None]]:
-        """The wanted identifiers and the time of the row of each."""
+        """The wanted identifiers and the time of the row of each; not on rows that are kept."""
+        for row, identifiers, at in self.rows():
+            if not is_kept(self._look.dataset, self._reader(row)):
+                yield from ((i, at) for i in sorted(identifiers))
+
+    def rows(self) -> Iterator[tuple[int, set[Identifier], datetime | None]]:
+        """Rows with a wanted identifier: their number, the identifiers, the time they tell."""
         look, dataset = self._look, self._look.dataset
         for row in sorted(self._suspects()):
             values_at = self._reader(row)
@@ -150,9 +167,9 @@ class _Batch:
             for column, inside in look.json.items():
                 for text in values_at(column):
                     found |= _in_json(text, inside, wanted=look.wanted)
-            if found and not is_kept(dataset, values_at):
+            if found:
                 at = latest(values_at(dataset.event_time)) if dataset.event_time else None
-                yield from ((i, at) for i in sorted(found))
+                yield row, found, at
 
     def _suspects(self) -> set[int]:
         """Rows that may hold somebody: each distinct value is asked for once."""
@@ -172,7 +189,7 @@ class _Batch:
         """Texts of the row at a column, or at a path inside a JSON column."""
 
         def at(path: str) -> Sequence[str]:
-            rows = self._values.get(plain(path))
+            rows = self._values.get(path)
             if rows is not None:
                 return rows[row]
             for column, inside in self._look.json.items():

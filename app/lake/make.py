@@ -34,7 +34,8 @@ from app.lake.make_tables import (
     session_rows,
 )
 from app.lake.make_text import Writer
-from app.lake.ports import Loader, TableEngine
+from app.lake.ports import Loader
+from app.lake.table_ports import TableEngine
 
 __all__ = ["Cast", "Codec", "LakeMade", "make_lake"]
 

@@ -22,7 +22,8 @@ from app.domain.failpoints import failpoint
 from app.lake.codecs import Codec, Encoder
 from app.lake.make_people import Ints
 from app.lake.make_tables import EVENTS, PARTITION_BY, SCHEMAS
-from app.lake.ports import GOVERNANCE, Loader, TableEngine
+from app.lake.ports import GOVERNANCE, Loader
+from app.lake.table_ports import TableEngine
 from app.lake.table_settings import table_properties
 
 Progress = Callable[[str, str, int, int], None]

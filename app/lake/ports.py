@@ -1,5 +1,5 @@
-"""The two doors of the lake: objects and tables. Contracts in MUST words; one contract test runs on
-every kind of each.
+"""The doors of the lake, that of tables in table_ports. Contracts in MUST words; one contract test
+runs on every kind of each.
 
 Everything is named by URI (`s3://bucket/key`, `file:///path`). Errors are those of
 app.domain.errors and name URIs only where the caller already had them; none quotes content.
@@ -11,13 +11,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import BinaryIO, Protocol
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+from app.lake.table_ports import TableEngine
 
 GOVERNANCE = "GOVERNANCE"
 COMPLIANCE = "COMPLIANCE"
+ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
+"""Storage classes whose bytes nobody reads before they are restored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,8 @@ class ObjectStore(Protocol):
 
     def open(self, uri: str, *, version_id: str) -> AbstractContextManager[ObjectStream]:
         """The version's bytes; `stream.info` as `info()`. ObjectMissingError when gone,
-        AccessDeniedError when a storage class or a right forbids it.
+        ObjectUnreadableError when a storage class or a key of its writer's own forbids it,
+        AccessDeniedError when a right does.
         """
         ...
 
@@ -133,9 +135,10 @@ class ObjectStore(Protocol):
         `if_match`.
 
         `body` is seekable and read from 0. Headers, metadata, tags, storage class and encryption
-        are taken over from `like`; `marks` are added to the metadata. `retain`: the same lock mode
-        and retain-until as `like` too. The body MUST be checked by a checksum on the way. MUST NOT
-        be repeated by the SDK. PreconditionFailedError (412), ObjectConflictError (409),
+        are taken over from `like` (but for ARCHIVES, in which a replacement could not be checked:
+        it goes to the standard class); `marks` are added to the metadata. `retain`: the same lock
+        mode and retain-until as `like` too. The body MUST be checked by a checksum on the way.
+        MUST NOT be repeated by the SDK. PreconditionFailedError (412), ObjectConflictError (409),
         UnreachableError when the outcome is unknown: look with `find_written`.
         """
         ...
@@ -195,178 +198,6 @@ class Loader(Protocol):
     ) -> str:
         """Write an object with, where the store has locks, its own retention. Returns the version
         id.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class DeleteFile:
-    """A position delete file."""
-
-    path: str = field(repr=False)
-    rows: int
-
-
-@dataclass(frozen=True, slots=True)
-class DataFile:
-    """A live data file of one snapshot."""
-
-    path: str = field(repr=False)
-    rows: int
-    size: int
-    """Bytes."""
-    spec_id: int
-    deletes: tuple[DeleteFile, ...] = ()
-    handle: object = field(default=None, repr=False, compare=False)
-    """The engine's own record of the file; nobody else looks inside."""
-
-
-@dataclass(frozen=True, slots=True)
-class TableHead:
-    """A table as the catalog shows it now."""
-
-    table: str
-    uuid: str
-    location: str
-    metadata_location: str
-    format_version: int
-    snapshot_id: int | None
-    snapshots: tuple[int, ...]
-    refs: Mapping[str, int]
-    """Tag and branch names to snapshot ids, `main` among them."""
-    properties: Mapping[str, str]
-    columns: Mapping[str, str]
-    """Dotted leaf path -> Iceberg type, lists as `name.element`."""
-    field_ids: Mapping[str, int] = field(default_factory=dict)
-    """The same paths -> field ids: a file of an older schema has the column under another name."""
-    keys: tuple[str, ...] = ()
-    """Columns that any partition spec of the table is made of."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """Which paths what reaches."""
-
-    by_snapshot: Mapping[int, frozenset[str]] = field(repr=False)
-    """Snapshot -> its manifest list, manifests, live data and delete files, statistics files."""
-    metadata: frozenset[str] = field(repr=False)
-    """The current metadata.json and those of the metadata log."""
-    named: Mapping[int, frozenset[str]] = field(default_factory=dict, repr=False)
-    """Snapshot -> files its manifests still name as deleted, with bounds that may quote them."""
-
-
-class TableEngine(Protocol):
-    """Iceberg tables in one catalog. Table names are dotted (`lake.events`)."""
-
-    def exists(self, table: str) -> bool:
-        """Whether the catalog has it."""
-        ...
-
-    def head(self, table: str) -> TableHead:
-        """Fresh from the catalog. LakeError when the table is missing."""
-        ...
-
-    def refusals(self, table: str) -> tuple[str, ...]:
-        """Why this table cannot be erased by this engine: each a sentence with the way out. Empty:
-        it can.
-        """
-        ...
-
-    def files(self, table: str, *, snapshot_id: int) -> list[DataFile]:
-        """The live data files of a snapshot with the position deletes that apply to each, sorted by
-        path.
-        """
-        ...
-
-    def open(self, path: str) -> BinaryIO:
-        """A seekable reader of a file by its path. ObjectMissingError when gone."""
-        ...
-
-    def create(self, path: str) -> BinaryIO:
-        """A writer of a new file; durable on close."""
-        ...
-
-    def discard(self, paths: Iterable[str]) -> None:
-        """Take away files that `create` made and no commit has taken up. Gone already is
-        success; where only a purger can remove bytes, they are left to it.
-        """
-        ...
-
-    def new_data_path(self, table: str, old: DataFile, *, name: str) -> str:
-        """A path beside `old` (same partition folder) for its replacement."""
-        ...
-
-    def replace(
-        self, table: str, pairs: Iterable[tuple[DataFile, str | None]], *, run_id: str, step_id: str
-    ) -> int:
-        """Replace every old file by its new one (None: drop it) in ONE snapshot and return its id.
-
-        MUST look at the fresh head first: every old file live and with the same delete files, else
-        CommitConflictError and nothing is changed. Delete files that only the old files need go
-        too. The snapshot's summary carries `clearlake.run-id` and `clearlake.step`.
-        UnreachableError: the outcome is unknown, look with `find_commit`. A failed commit MUST
-        leave no manifest or list of its own behind; where only a purger can remove bytes, their
-        names MUST carry the run's id.
-        """
-        ...
-
-    def find_commit(self, table: str, *, run_id: str, step_id: str) -> int | None:
-        """The snapshot that an earlier attempt of this step left, if any."""
-        ...
-
-    def restore(
-        self,
-        table: str,
-        *,
-        back: Mapping[str, str | None],
-        deletes: Iterable[str],
-        run_id: str,
-        step_id: str,
-    ) -> int:
-        """Undo of `replace`: every old file (key) back for its new one (None: it had none), and
-        these position delete files with them, in ONE snapshot.
-
-        CommitConflictError when a new file is not live as it was written; LakeError when an old
-        one is in no snapshot any more.
-        """
-        ...
-
-    def flush(self, table: str, *, run_id: str, step_id: str) -> int:
-        """One empty commit, so that DELETED entries and their bounds leave the live manifests.
-        Returns its id.
-        """
-        ...
-
-    def reach(self, table: str) -> Reach:
-        """What every snapshot, and the metadata log, reaches now."""
-        ...
-
-    def expire(self, table: str, snapshot_ids: Iterable[int]) -> None:
-        """Expire exactly these snapshots (already gone is success). Deletes no file."""
-        ...
-
-    def batches(self, table: str, *, columns: Iterable[str]) -> Iterator[pa.RecordBatch]:
-        """The current rows, these dotted columns only, as flat columns named by their paths."""
-        ...
-
-    def create_table(
-        self,
-        table: str,
-        schema: pa.Schema,
-        *,
-        partition_by: str | None,
-        properties: Mapping[str, str],
-    ) -> None:
-        """Make an empty table (identity partition on one column) unless it is there."""
-        ...
-
-    def append(self, table: str, rows: pa.Table) -> int:
-        """Add rows in one commit; the new snapshot's id."""
-        ...
-
-    def overwrite(self, table: str, rows: pa.Table, *, base_snapshot: int | None) -> int:
-        """Replace all rows in one commit, only if the head is still `base_snapshot`; else
-        CommitConflictError.
         """
         ...
 

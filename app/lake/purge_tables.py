@@ -13,19 +13,28 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from app.domain.datasets import Dataset
-from app.domain.errors import AccessDeniedError, LakeError, ObjectMissingError
+from app.domain.errors import (
+    AccessDeniedError,
+    LakeError,
+    ObjectMissingError,
+    ObjectUnreadableError,
+    UnsupportedTableError,
+)
 from app.domain.failpoints import failpoint
 from app.domain.identifiers import Targets
 from app.domain.receipts import MISSING_RIGHT, Condemned, TableWork, WorkState
-from app.lake.ports import COMPLIANCE, DataFile, ObjectStore, Purger, Reach, TableEngine, Version
+from app.lake.ports import COMPLIANCE, ObjectStore, Purger, Version
 from app.lake.table_content import Content
 from app.lake.table_files import FileEraser, HiddenRows
+from app.lake.table_ports import DataFile, Reach, TableEngine
 from app.lake.table_texts import Rule
 from app.lake.tombstones import Tombstones
 
 ORPHAN_GRACE = timedelta(hours=24)
 """A younger file that nothing reaches may belong to a commit that is being made right now."""
 _BATCH = 200
+_NO_SPEC = -1
+"""A file of the past is only looked at: that a partition is made of a column matters no more."""
 Record = Callable[[TableWork], None]
 Holds = Callable[[str, bytes], bool]
 
@@ -44,6 +53,15 @@ def plan_purge(
         return work
     if work.state is WorkState.PARKED:
         work = replace(work, state=WorkState.COMMITTED, reason=None)
+    try:
+        return _planned(work, dataset=dataset, targets=targets, engine=engine, tags=tags)
+    except UnsupportedTableError as err:
+        return _parked(work, f"A file of an older snapshot: {err}")
+
+
+def _planned(
+    work: TableWork, *, dataset: Dataset, targets: Targets, engine: TableEngine, tags: str
+) -> TableWork:
     head = engine.head(work.table)
     reach = engine.reach(work.table)
     current = reach.by_snapshot.get(head.snapshot_id or 0, frozenset())
@@ -66,8 +84,9 @@ def plan_purge(
             f"A tag or branch still holds the person: {names}. Drop it (ALTER TABLE ... DROP TAG) "
             "or set snapshots.tags to drop, then run again.",
         )
-    staying = _reached(reach, without=expire)
+    staying = _reached(reach, without=expire) - reach.statistics.keys()
     gone = ({p for s in expire for p in reach.by_snapshot[s]} | holding) - staying
+    gone |= _stale_statistics(reach, expire=expire, look=look)
     # Expiring shortens the metadata log; whatever it still names by then is not condemned.
     gone |= reach.metadata - {head.metadata_location} if expire else set()
     # What an earlier plan wrote down cannot be computed again once its snapshots are gone.
@@ -98,7 +117,7 @@ def purge_table(
         return work
     # 9. Expire the snapshots that reach a superseded file, no others.
     failpoint("purge_tables.before_expire")
-    engine.expire(work.table, work.expire)
+    engine.expire(work.table, work.expire, statistics=work.candidates)
     work = replace(work, expired=work.expire)
     record(work)
     failpoint("purge_tables.expired")
@@ -202,7 +221,19 @@ def _superseded(work: TableWork) -> set[str]:
 def _reached(reach: Reach, *, without: Iterable[int]) -> set[str]:
     left = set(without)
     paths = {p for s, found in reach.by_snapshot.items() if s not in left for p in found}
-    return paths | reach.metadata
+    return paths | reach.metadata | reach.statistics.keys()
+
+
+def _stale_statistics(reach: Reach, *, expire: Iterable[int], look: _Look) -> set[str]:
+    """Statistics of snapshots that go or have gone, and any that hold a target: a table is read
+    without them, so that they never keep a snapshot nor make one go.
+    """
+    kept = reach.by_snapshot.keys() - set(expire)
+    return {
+        path
+        for path, snapshot in reach.statistics.items()
+        if snapshot not in kept or look.holds_text(path)
+    }
 
 
 class _Look:
@@ -234,14 +265,24 @@ class _Look:
         try:
             with closing(self._engine.open(path)) as source:
                 magic = source.read(4)
-                if magic != b"PAR1":
+                if magic not in (b"PAR1", b"PARE"):
                     raw = magic + source.read()
                     dead = magic == b"Obj\x01" and self._content.names_the_dead(raw)
                     return dead or self._content.holds(raw)
         except ObjectMissingError:
             return False
-        file = DataFile(path=path, rows=0, size=0, spec_id=0)
+        file = DataFile(path=path, rows=0, size=0, spec_id=_NO_SPEC)
         return self._eraser.would_change(file)
+
+    def holds_text(self, path: str) -> bool:
+        """By content alone, whatever kind of file it is. One that is gone holds nothing, and is
+        named no more either.
+        """
+        try:
+            with closing(self._engine.open(path)) as source:
+                return self._content.holds(source.read())
+        except ObjectMissingError:
+            return True
 
     def shown(self, name: str) -> str:
         """A tag's name, unless it is itself somebody's."""
@@ -297,8 +338,8 @@ class _Sweep:
         try:
             with self.store.open(version.uri, version_id=version.version_id) as stream:
                 raw = stream.read()
-        except ObjectMissingError:
-            return False
+        except (ObjectMissingError, ObjectUnreadableError):
+            return False  # what nobody can read the second look names
         if is_metadata and _lists(raw, snapshots=self.work.expire):
             return True
         return old and self.holds(version.uri, raw)

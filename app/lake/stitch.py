@@ -13,8 +13,8 @@ from datetime import datetime
 import pyarrow as pa
 
 from app.domain.failpoints import failpoint
-from app.lake.ports import TableEngine
 from app.lake.stitch_rows import Link, Person, living, people_of, read_events
+from app.lake.table_ports import TableEngine
 from app.lake.table_settings import table_properties
 
 __all__ = ["SCHEMA", "Link", "Stitched", "stitch"]

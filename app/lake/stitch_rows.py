@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from app.domain.identifiers import TOMBSTONE
-from app.lake.ports import TableEngine
+from app.lake.table_ports import TableEngine
 
 _LINK = "identity.link"
 _COLUMNS = (

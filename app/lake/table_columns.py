@@ -6,12 +6,14 @@ tell. Not here: values (app.lake.table_rows).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from app.domain.datasets import Dataset, Roles
+from app.domain.errors import UnsupportedTableError
+from app.lake.table_ports import TableHead
 
 _FIELD_ID = b"PARQUET:field_id"
 _NO_ROLES = Roles()
@@ -53,34 +55,71 @@ def is_bytes(kind: pa.DataType) -> bool:
 
 
 def columns(
-    schema: pa.Schema, *, dataset: Dataset, field_ids: Mapping[str, int], keys: frozenset[str]
+    schema: pa.Schema, *, dataset: Dataset, head: TableHead, keys: Iterable[str]
 ) -> list[Column]:
-    """The leaves of a file's schema, in Parquet's order. `keys`: partition source columns."""
-    names = {number: name for name, number in field_ids.items()}
+    """The leaves of a file's schema, in Parquet's order. `keys`: partition source columns.
+
+    UnsupportedTableError when nothing tells which column of the table a file's column is.
+    """
+    return _columns(schema, dataset=dataset, names=_Names.of(schema, head=head), keys=keys)
+
+
+def columns_as_named(schema: pa.Schema, *, dataset: Dataset) -> list[Column]:
+    """The same of rows that are in no table yet: each column is what it is called."""
+    return _columns(schema, dataset=dataset, names=_Names({}, {}), keys=())
+
+
+def _columns(
+    schema: pa.Schema, *, dataset: Dataset, names: _Names, keys: Iterable[str]
+) -> list[Column]:
     found = []
     for parts, field in _leaves(schema):
-        raw = (field.metadata or {}).get(_FIELD_ID)
-        written = ".".join(_STEPS.get(p, p) for p in parts)
-        full = names.get(int(raw), written) if raw is not None else written
-        path = plain(full)
-        declared = dataset.roles.declared
+        path = names.path(parts, field)
         found.append(
             Column(
                 parts=parts,
                 path=path,
                 type=field.type,
-                declared=path in declared or full in declared,
+                declared=path in dataset.roles.declared,
                 json=dataset.json.get(path, _NO_ROLES),
                 is_json=path in dataset.json,
-                is_key=full in keys,
+                is_key=path in keys,
             )
         )
     return found
 
 
-def plain(path: str) -> str:
-    """A column path without the steps into lists and maps, as a data map writes it."""
-    return ".".join(p for p in path.split(".") if p not in _STEPS.values())
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """Which column of the table a file's column is: by its field id, or the name mapping's."""
+
+    by_id: Mapping[int, str]
+    mapped: Mapping[str, int]
+
+    @classmethod
+    def of(cls, schema: pa.Schema, *, head: TableHead) -> _Names:
+        by_id = {number: head.plain[name] for name, number in head.field_ids.items()}
+        if any(_has_ids(f) for f in schema):
+            return cls(by_id, {})
+        if head.mapped is None:
+            raise UnsupportedTableError(
+                "A data file has no field ids and the table no name mapping, so that nothing "
+                "tells its columns for certain. Use Spark: set schema.name-mapping.default, or "
+                "CALL system.rewrite_data_files, then run again."
+            )
+        return cls(by_id, head.mapped)
+
+    def path(self, parts: tuple[str, ...], field: pa.Field) -> str:
+        raw = (field.metadata or {}).get(_FIELD_ID)
+        number = self.mapped.get(".".join(_STEPS.get(p, p) for p in parts))
+        number = int(raw) if raw is not None else number
+        written = ".".join(p for p in parts if p not in _STEPS)
+        return written if number is None else self.by_id.get(number, written)
+
+
+def _has_ids(field: pa.Field) -> bool:
+    below = (field.type.field(i) for i in range(field.type.num_fields))
+    return _FIELD_ID in (field.metadata or {}) or any(_has_ids(f) for f in below)
 
 
 _STEPS = {"[]": "element", "{k}": "key", "{v}": "value"}

@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 
 from app.domain.errors import UnsupportedTableError
 from app.domain.receipts import Counts, FileWork, WorkState
-from app.lake.ports import DataFile, TableEngine, TableHead
 from app.lake.table_columns import columns, is_bytes, is_text
 from app.lake.table_names import normalise
+from app.lake.table_ports import DataFile, TableEngine, TableHead
 from app.lake.table_rows import RowGroup, is_number
 from app.lake.table_texts import Rule, text_holds
 from app.lake.table_values import Mask
@@ -63,17 +63,13 @@ class ParquetData:
         self, source: BinaryIO, *, file: DataFile, rule: Rule, head: TableHead, hidden: HiddenRows
     ) -> None:
         self._file, self._rule, self._head = file, rule, head
-        footer = pq.read_metadata(source)
+        footer = _footer(source)
         self._parquet = pq.ParquetFile(
             source, metadata=footer, read_dictionary=_repetitive_texts(footer)
         )
         self._schema = self._parquet.schema_arrow
-        self._columns = columns(
-            self._schema,
-            dataset=rule.dataset,
-            field_ids=head.field_ids,
-            keys=frozenset(head.keys),
-        )
+        keys = head.keys.get(file.spec_id, ())
+        self._columns = columns(self._schema, dataset=rule.dataset, head=head, keys=keys)
         self._refuse_bytes_called_text()
         self._hidden = np.zeros(self._parquet.metadata.num_rows, np.bool_)
         self._hidden[hidden.of(file)] = True
@@ -91,7 +87,7 @@ class ParquetData:
         names = [
             self._parquet.schema.column(index).path
             for index, column in enumerate(self._columns)
-            if column.is_text or is_number(column)
+            if column.is_text or is_bytes(column.type) or is_number(column)
         ]
         if self._metadata_holds():
             return True
@@ -105,14 +101,17 @@ class ParquetData:
         """Whether the rule changes anything here: exact, where `holds` may say too much."""
         if self.renamed:
             return True
-        for number in range(self._parquet.num_row_groups):
-            table = self._parquet.read_row_group(number)
-            group = RowGroup(table, rule=self._rule, columns=self._columns)
-            hits = group.hits()
-            nothing = np.zeros(table.num_rows, np.bool_)
-            if hits.any() and group.edit(hits, hidden=nothing).counts.hit:
-                return True
-        return False
+        try:
+            return any(self._group_changes(n) for n in range(self._parquet.num_row_groups))
+        except UnsupportedTableError:
+            return True  # somebody stands where only a person could take them out
+
+    def _group_changes(self, number: int) -> bool:
+        table = self._parquet.read_row_group(number)
+        group = RowGroup(table, rule=self._rule, columns=self._columns)
+        hits = group.hits()
+        nothing = np.zeros(table.num_rows, np.bool_)
+        return bool(hits.any() and group.edit(hits, hidden=nothing).counts.hit)
 
     def _metadata_holds(self) -> bool:
         pairs = (self._schema.metadata or {}).items()
@@ -188,6 +187,32 @@ class ParquetData:
         if any(c.physical_type == "INT96" for c in chunks):
             options["use_deprecated_int96_timestamps"] = True
         return options
+
+
+def _footer(source: BinaryIO) -> pq.FileMetaData:
+    """A file's footer. UnsupportedTableError when the file is encrypted or no Parquet.
+
+    Arrow ends the whole process when it is asked about an encrypted column of a file whose footer
+    is not: such a footer is longer, by its signature, than what was read of it.
+    """
+    source.seek(max(source.seek(0, 2) - 8, 0))
+    tail = source.read(8)
+    source.seek(0)
+    if tail[4:] != b"PARE":
+        try:
+            footer = pq.read_metadata(source)
+        except pa.ArrowInvalid as err:
+            raise UnsupportedTableError(
+                "A data file that the table calls Parquet cannot be read as such. Use Spark: "
+                "CALL system.rewrite_data_files, or remove the file, then run again."
+            ) from err
+        if footer.serialized_size == int.from_bytes(tail[:4], "little"):
+            return footer
+    raise UnsupportedTableError(
+        "A data file is encrypted Parquet and its keys are not known here. Use Spark: erase there "
+        "with the keys configured, or CALL system.rewrite_data_files without encryption, then run "
+        "again."
+    )
 
 
 def _pays(chunk: Any) -> bool:

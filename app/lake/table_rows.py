@@ -19,7 +19,7 @@ from app.domain.identifiers import Kind
 from app.domain.policies import Decision, Fate, decide, is_kept, matches
 from app.domain.receipts import Counts, Share
 from app.lake.jsontext import Leaf
-from app.lake.table_columns import Column
+from app.lake.table_columns import Column, is_bytes
 from app.lake.table_texts import Editing, Found, Rule, holds_target, parsed
 from app.lake.table_values import (
     Mask,
@@ -101,7 +101,13 @@ class RowGroup:
         return pa.table(columns, schema=self._table.schema)
 
     def _holds(self, parts: Parts, array: pa.Array) -> Mask:
-        return holds_target(array, rule=self._rule)
+        found = holds_target(array, rule=self._rule)
+        if is_bytes(array.type) and self._rule.dataset.elsewhere == "replace" and found.any():
+            raise UnsupportedTableError(
+                "A binary column holds an identifier as text, and bytes are not rewritten here. "
+                "Use Spark: make the column a string, or take the value out there, then run again."
+            )
+        return found
 
 
 class _Hit:

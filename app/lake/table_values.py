@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from app.lake.table_columns import is_text
+from app.lake.table_columns import is_bytes, is_text
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 Rows = np.ndarray[Any, np.dtype[np.int64]]
@@ -49,7 +49,7 @@ def rows_that_hold(array: pa.Array, *, parts: Parts, holds: Holds) -> Mask:
         return rows_that_hold(array.storage, parts=parts, holds=holds)
     if isinstance(kind, pa.DictionaryType):
         return _in_dictionary(array, parts=parts, holds=holds)
-    if is_text(kind):
+    if is_text(kind) or is_bytes(kind):
         return holds(parts, array)
     found = np.zeros(len(array), np.bool_)
     if pa.types.is_struct(kind):

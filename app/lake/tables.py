@@ -22,9 +22,9 @@ from app.domain.failpoints import failpoint
 from app.domain.findings import Finding, What
 from app.domain.identifiers import Targets
 from app.domain.receipts import Counts, FileWork, TableWork, WorkState
-from app.lake.ports import DataFile, TableEngine, TableHead
-from app.lake.table_columns import plain
 from app.lake.table_files import FileEraser, HiddenRows, shared_deletes
+from app.lake.table_ports import DataFile, TableEngine, TableHead
+from app.lake.table_settings import partition_columns
 from app.lake.table_texts import Rule
 from app.lake.tombstones import Tombstones
 
@@ -47,12 +47,11 @@ def plan_table(engine: TableEngine, dataset: Dataset) -> TableWork:
     for reason in engine.refusals(dataset.table):
         raise UnsupportedTableError(f"{dataset.table}: {reason}")
     head = engine.head(dataset.table)
-    declared = dataset.roles.declared
-    if any(key in declared or plain(key) in declared for key in head.keys):
+    if partition_columns(engine, head) & dataset.roles.declared:
         raise UnsupportedTableError(
             f"{dataset.table}: a partition is made of an identifier, so that paths and manifests "
-            "name people. Use Spark: ALTER TABLE ... REPLACE PARTITION FIELD, then CALL "
-            "system.rewrite_data_files, and run again."
+            "name people. Use Spark: ALTER TABLE ... DROP PARTITION FIELD, then CALL "
+            "system.rewrite_data_files with rewrite-all, and run again."
         )
     return TableWork(table=head.table, uuid=head.uuid, base_snapshot=head.snapshot_id)
 
@@ -124,16 +123,19 @@ class _Run:
         while True:
             head = self._head(work)
             if head.snapshot_id is None:
-                return self._end(work, WorkState.CLEAN, head=head)
+                return self._end(work, WorkState.CLEAN, at=None)
             files = {f.path: f for f in self.engine.files(work.table, snapshot_id=head.snapshot_id)}
             work, hit = self._hit(work, files, head=head)
             if self.stop():
                 return work
             if not hit and not self._needs_flush(work, head):
                 state = WorkState.COMMITTED if work.commits else WorkState.CLEAN
-                return self._end(work, state, head=head)
+                return self._end(work, state, at=head.snapshot_id)
             if not hit:
                 work = self._flush(work)
+                if self._head(work).parents.get(work.commits[-1]) == head.snapshot_id:
+                    # Nothing came between look and flush: that is H, whatever comes after it.
+                    return self._end(work, WorkState.COMMITTED, at=work.commits[-1])
             elif work.rounds >= MAX_ROUNDS:
                 return self._gave_up(work)
             else:
@@ -149,17 +151,16 @@ class _Run:
             )
         return head
 
-    def _end(self, work: TableWork, state: WorkState, *, head: TableHead) -> TableWork:
-        """H: everything reachable at this head was looked at."""
-        work = replace(work, state=state, horizon=head.snapshot_id, reason=None)
+    def _end(self, work: TableWork, state: WorkState, *, at: int | None) -> TableWork:
+        """H: everything reachable at this snapshot was looked at."""
+        work = replace(work, state=state, horizon=at, reason=None)
         self.record(work)
         return work
 
     def _gave_up(self, work: TableWork) -> TableWork:
         reason = f"The person's rows kept coming: {MAX_ROUNDS} rounds did not suffice."
-        work = replace(work, state=WorkState.PARKED, reason=reason)
-        self.record(work)
-        return work
+        self.record(parked := replace(work, state=WorkState.PARKED, reason=reason))
+        return parked
 
     # --- D2: which files, and their replacements ------------------------------------------
 
@@ -240,10 +241,10 @@ class _Run:
 
     def _with(self, work: TableWork, changed: Iterable[FileWork]) -> TableWork:
         """The work with these files in place of those of the same base; clean ones are dropped."""
-        files = {f.old_path: f for f in work.files}
-        files.update((f.old_path, f) for f in changed)
-        kept = tuple(f for f in files.values() if f.state is not WorkState.CLEAN)
-        return replace(work, files=kept)
+        files = {f.old_path: f for f in (*work.files, *changed)}
+        return replace(
+            work, files=tuple(f for f in files.values() if f.state is not WorkState.CLEAN)
+        )
 
     def _discard(self, files: Iterable[FileWork]) -> None:
         self.engine.discard([f.new_path for f in files if f.new_path is not None])
@@ -267,8 +268,7 @@ class _Run:
                 f"{work.table}: the second look does not agree with {len(blocking)} replacements "
                 f"({kinds}). Nothing was committed."
             )
-        checked = [replace(f, state=WorkState.CHECKED) for f in pairs]
-        work = self._with(work, checked)
+        work = self._with(work, [replace(f, state=WorkState.CHECKED) for f in pairs])
         self.record(work)
         failpoint("tables.checked")
         return work
@@ -327,8 +327,7 @@ class _Run:
         landed = [f for f in group if f.new_path in files and f.old_path not in files]
         overtaken = [f for f in group if f not in landed and not _stands(f, files)]
         self.clean.difference_update(f.old_path for f in overtaken)
-        if landed:
-            work = _committed(work, landed, snapshot=head.snapshot_id)
+        work = _committed(work, landed, snapshot=head.snapshot_id) if landed else work
         work = self._with(work, [replace(f, state=WorkState.CLEAN) for f in overtaken])
         self.record(work)
         return work

@@ -9,7 +9,7 @@ from dataclasses import replace
 from app.domain.errors import CommitConflictError, NotUndoableError
 from app.domain.failpoints import failpoint
 from app.domain.receipts import TableWork, WorkState
-from app.lake.ports import TableEngine
+from app.lake.table_ports import TableEngine
 
 
 def undo_table(

@@ -13,6 +13,7 @@ from app.domain.progress import Say
 from app.domain.receipts import ObjectWork, WorkState
 from app.stages.acts import ROUNDS, Acts
 from app.stages.grouping import groups
+from app.stages.uploads import WRITERS, end_uploads
 
 Group = tuple[ObjectWork, ...]
 
@@ -54,12 +55,14 @@ def check(acts: Acts) -> bool:
 
 
 def purge(acts: Acts) -> None:
-    """Bronze versions, then table snapshots and files; dim_identity last."""
+    """Bronze versions, then table snapshots and files; dim_identity last. Open uploads too."""
     for dataset in acts.data_map.bronze:
+        end_uploads(acts, dataset, writers=WRITERS)
         for counted, group in _grouped(acts, acts.journal.works(dataset.name)):
             counted.purge_group(dataset, group)
     for dataset in acts.data_map.tables:
         acts.purge_table(dataset)
+        end_uploads(acts, dataset, writers=WRITERS)
 
 
 def verify(acts: Acts) -> None:

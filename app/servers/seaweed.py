@@ -32,6 +32,8 @@ READ = (
     *("s3:GetBucketObjectLockConfiguration", "s3:ListBucket", "s3:ListBucketVersions"),
     *("s3:ListBucketMultipartUploads", "s3:ListMultipartUploadParts", "s3:GetBucketLocation"),
 )
+LOOK = ("s3:GetLifecycleConfiguration", "s3:GetReplicationConfiguration")
+"""What `clearlake doctor` asks of a bucket with the reading credential."""
 PUT = ("s3:PutObject", "s3:PutObjectTagging", "s3:PutObjectRetention", "s3:AbortMultipartUpload")
 VOLUMES = 2000
 """Each bucket has a volume of its own; by itself it counts them by what is free on the disk."""
@@ -46,7 +48,7 @@ RIGHTS: Mapping[str, tuple[str, ...]] = {
         *("s3:CreateBucket", "s3:PutBucketVersioning", "s3:PutBucketObjectLockConfiguration"),
         HIDE,
     ),
-    "reader": READ,
+    "reader": (*READ, *LOOK),
     "eraser": (*READ, *PUT),
     "purger": (
         *READ,
@@ -74,6 +76,8 @@ class S3Server:
     region: str
     credentials: Mapping[str, AccessKey] = field(repr=False)
     """Role -> its key."""
+    catalog: str
+    """Its Iceberg REST catalog, over table buckets."""
 
 
 class Seaweed:
@@ -134,6 +138,7 @@ class Seaweed:
             endpoint=f"http://127.0.0.1:{ports[0]}",
             region=REGION,
             credentials=self._keys,
+            catalog=f"http://127.0.0.1:{ports[PORT_FLAGS.index('s3.port.iceberg')]}",
         )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -16,7 +16,7 @@ from app.domain.actors import WORKER
 from app.domain.dsars import Move, State
 from app.domain.failpoints import failpoint
 from app.domain.identifiers import Identifier
-from app.lake.late import Tally, late_rows
+from app.lake.late import NEVER, Tally, late_rows
 from app.lake.ports import Doors
 from app.services import dsars, entries
 from app.services.parts import Parts, Transaction
@@ -25,8 +25,6 @@ from app.store import suppression as store
 
 log = structlog.get_logger(__name__)
 
-NEVER = datetime.max.replace(tzinfo=UTC)
-"""The fence of a value that must not be in the lake, whatever the time."""
 WHY = "late data of a value that is active again: open a new case to erase all of it, or reject it"
 
 

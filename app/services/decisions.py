@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from app.domain.actors import Actor, ActorKind
+from app.domain.breakers import unaccepted
 from app.domain.dsars import Move, State, legal_moves, moved
 from app.domain.errors import (
     FourEyesError,
@@ -22,12 +23,14 @@ from app.domain.errors import (
 )
 from app.domain.failpoints import failpoint
 from app.domain.runs import ENDED, Stage
-from app.services import actors, dsars, entries
+from app.services import actors, dsars, entries, holds
 from app.services.parts import Parts, Transaction
 from app.services.previews import made_scope
 from app.store import dsar_records as records
 from app.store import dsars as store
 from app.store.dsars import Dsar, ScopeRow
+
+_MAYBE_IN_A_RUN = (State.STUCK, State.ON_HOLD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,8 @@ class Approval:
     shared_review: str | None = None
     """tombstone | keep: for shared values that the map leaves to a person."""
     reason: str | None = field(default=None, repr=False)
+    accept: tuple[str, ...] = ()
+    """Kinds of breakers that the approver has seen and takes for no mistake."""
 
 
 def approve(
@@ -52,19 +57,23 @@ def approve(
     """Approve the scope as it was shown. The next run that fits it takes the case.
 
     1. Nobody approves what they requested, and no service key approves (FourEyesError).
-    2. The case is one that can be approved (IllegalMoveError names what is legal).
+    2. The case is one that can be approved (IllegalMoveError names what is legal), and no legal
+       hold hits it (OnHoldError names the holds).
     3. The digest is that of the scope as it stands now (ScopeChangedError).
-    4. Every shared value is decided (InvalidFieldsError); what is written down as approved is the
+    4. Every breaker that tripped is accepted by its name, and no other (InvalidFieldsError).
+    5. Every shared value is decided (InvalidFieldsError); what is written down as approved is the
        scope after that decision, and the run must find the same.
     """
     case = _locked(tx, dsar_id, expected_version)
     _require_other_person(actor, tx, case, parts)
     moved(case.state, Move.APPROVE, type_=case.type)
+    holds.require_none(tx, dsar_id)
     scope = store.scope_of(tx, dsar_id)
     if scope is None:
         raise NotReadyError("The scope of this case is being looked for.")
     if not hmac.compare_digest(scope.digest, approval.scope_digest):
         raise ScopeChangedError("This is not the digest of the scope as it stands: preview again.")
+    _require_accepted(case, approval)
     approved_scope = _decided(scope, approval)
     sealed_reason = _sealed_reason(parts, case, "approve", approval.reason)
     dsars.change(
@@ -76,6 +85,7 @@ def approve(
         approved_at=tx.now(),
         approved_scope=approved_scope,
         shared_review=approval.shared_review,
+        accepted=sorted(approval.accept),
         sealed_reason=sealed_reason,
     )
     failpoint("dsars.before_approved_entry")
@@ -90,6 +100,7 @@ def approve(
         shared_review=approval.shared_review,
         undecided=scope.undecided,
     )
+    _record_accepted(actor, tx, case, approval)
     return store.get(tx, dsar_id)
 
 
@@ -102,12 +113,11 @@ def reject(
     reason: str,
     expected_version: int | None = None,
 ) -> Dsar:
-    """Refuse a case before a run has taken it, or one that is stuck with no run at it any more; its
-    keys go soon after. The reason is sealed.
+    """Refuse a case before a run has taken it, or one that is stuck or on hold with no run at it
+    any more; its keys go soon after. The reason is sealed.
     """
     case = _locked(tx, dsar_id, expected_version)
-    if case.state is State.STUCK and not _left_by_runs(tx, dsar_id):
-        raise IllegalMoveError("A run has this case: resume it or undo it first.")
+    _require_left_by_runs(tx, case)
     return _closed_by(actor, tx, parts, case, Move.REJECT, "dsar.rejected", reason)
 
 
@@ -122,15 +132,21 @@ def cancel(
 ) -> Dsar:
     """Take a case back before a run has taken it; its keys go soon after. The reason is sealed."""
     case = _locked(tx, dsar_id, expected_version)
+    _require_left_by_runs(tx, case)
     return _closed_by(actor, tx, parts, case, Move.CANCEL, "dsar.cancelled", reason)
 
 
 def legal_of(tx: Transaction, case: Dsar) -> tuple[Move, ...]:
     """What a person may do with a case now."""
     legal = legal_moves(case.state, case.type)
-    if case.state is State.STUCK and not _left_by_runs(tx, case.id):
-        return tuple(m for m in legal if m is not Move.REJECT)
+    if case.state in _MAYBE_IN_A_RUN and not _left_by_runs(tx, case.id):
+        return ()
     return legal
+
+
+def _require_left_by_runs(tx: Transaction, case: Dsar) -> None:
+    if case.state in _MAYBE_IN_A_RUN and not _left_by_runs(tx, case.id):
+        raise IllegalMoveError("A run has this case: resume it or undo it first.")
 
 
 def _left_by_runs(tx: Transaction, dsar_id: str) -> bool:
@@ -194,6 +210,29 @@ def _require_other_person(actor: Actor, tx: Transaction, case: Dsar, parts: Part
         return
     if actor.kind is ActorKind.WORKER or not parts.rules.service_keys_may_approve:
         raise FourEyesError("A person approves: a service key may request, not approve.")
+
+
+def _require_accepted(case: Dsar, approval: Approval) -> None:
+    tripped = {b.kind.value for b in case.breakers}
+    missing = unaccepted(case.breakers, approval.accept)
+    if missing:
+        raise InvalidFieldsError(
+            "Something looks like a mistake: the preview's `breakers` say what. Whoever takes it "
+            "for none names it.",
+            fields={"body.accept": f"must name {', '.join(missing)}"},
+        )
+    if set(approval.accept) - tripped:
+        raise InvalidFieldsError(
+            "No such breaker of this case has tripped.",
+            fields={"body.accept": f"one of {', '.join(sorted(tripped))}" if tripped else "absent"},
+        )
+
+
+def _record_accepted(actor: Actor, tx: Transaction, case: Dsar, approval: Approval) -> None:
+    for kind in sorted(approval.accept):
+        found = {b.dataset or "case": b.found for b in case.breakers if b.kind.value == kind}
+        verb = "dsar.breaker_accepted"
+        entries.record(actor, tx, verb=verb, about=case.id, kind=kind, found=found)
 
 
 def _decided(scope: ScopeRow, approval: Approval) -> str:

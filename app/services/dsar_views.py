@@ -6,20 +6,23 @@ Identifiers have a door of their own here (`read_subject`), and opening it is an
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from app.domain import deadlines
 from app.domain.actors import Actor
+from app.domain.breakers import Breaker
 from app.domain.dsars import DsarType, Needs, State, needs
 from app.domain.errors import KeyMissingError, NotFoundError
+from app.domain.holds import Hit, needs_on_hold
 from app.domain.identifiers import Identifier, Kind
 from app.services import decisions, dsars, entries
 from app.services.parts import Parts, Transaction
 from app.services.previews import identity_or_none
 from app.store import dsar_records as records
 from app.store import dsars as store
+from app.store import holds
 from app.store.dsar_records import RunOfCase
 from app.store.dsars import Dsar, Wanted
 
@@ -48,6 +51,8 @@ class Summary:
     outcome: str | None
     verdict: str | None
     needs: Needs
+    holds: tuple[str, ...]
+    """Live legal holds that hit it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +112,11 @@ class Overview:
     undecided: int
     """Shared values that wait for the approver's decision."""
     shared_review: str | None
+    holds: tuple[str, ...]
+    """Live legal holds that hit it."""
+    breakers: tuple[Breaker, ...]
+    """Numbers that look like a mistake; the approver accepts each by its kind."""
+    accepted: tuple[str, ...]
     requested_by: str
     approved_by: str | None
     approved_at: datetime | None
@@ -160,6 +170,7 @@ def overview(tx: Transaction, *, dsar_id: str) -> Overview:
     """A case as it stands. NotFoundError."""
     case = store.get(tx, dsar_id)
     scope = store.scope_of(tx, dsar_id)
+    hits = holds.hits_of(tx, [dsar_id]).get(dsar_id, ())
     return Overview(
         id=case.id,
         type=case.type,
@@ -182,7 +193,7 @@ def overview(tx: Transaction, *, dsar_id: str) -> Overview:
             regime=case.regime,
             calendar=case.calendar,
         ),
-        needs=needs(case.state, case.type),
+        needs=_needs(case, hits),
         legal_moves=tuple(m.value for m in decisions.legal_of(tx, case)),
         waiting_until=case.waiting_until,
         waiting_reason=_waiting_reason(tx, case),
@@ -191,6 +202,9 @@ def overview(tx: Transaction, *, dsar_id: str) -> Overview:
         shared_count=case.shared_count,
         undecided=scope.undecided if scope and case.state is State.AWAITING_APPROVAL else 0,
         shared_review=case.shared_review,
+        holds=tuple(h.hold_id for h in hits),
+        breakers=case.breakers,
+        accepted=case.accepted,
         requested_by=case.requested_by,
         approved_by=case.approved_by,
         approved_at=case.approved_at,
@@ -211,6 +225,7 @@ def summaries(
     """Cases, the newest first, from behind `after` (created_at, id) on."""
     cases = store.page(tx, wanted, limit=limit, after=after)
     runs = records.runs_of(tx, [case.id for case in cases])
+    hits = holds.hits_of(tx, [case.id for case in cases])
     now = tx.now()
     return [
         Summary(
@@ -226,7 +241,8 @@ def summaries(
             runs=tuple(r.id for r in runs.get(case.id, ())),
             outcome=case.outcome,
             verdict=case.verdict,
-            needs=needs(case.state, case.type),
+            needs=_needs(case, hits.get(case.id, ())),
+            holds=tuple(h.hold_id for h in hits.get(case.id, ())),
         )
         for case in cases
     ]
@@ -287,6 +303,17 @@ def read_subject(actor: Actor, tx: Transaction, *, parts: Parts, dsar_id: str) -
 def days_left(case: Dsar, now: datetime) -> int | None:
     """Whole days until it is due; None once it is closed."""
     return None if dsars.is_closed(case.state) else deadlines.days_left(case.due_at, now)
+
+
+def _needs(case: Dsar, hits: Iterable[Hit]) -> Needs:
+    """What it waits for, as far as the state alone does not say it."""
+    if case.state is State.ON_HOLD and hits:
+        return needs_on_hold(hits)
+    plain = needs(case.state, case.type, outcome=case.outcome)
+    if case.state is State.AWAITING_APPROVAL and case.breakers:
+        named = ", ".join(sorted({b.kind.value for b in case.breakers}))
+        return Needs(f"{plain.what}, and accepts what looks like a mistake ({named})", plain.whose)
+    return plain
 
 
 def _waiting_reason(tx: Transaction, case: Dsar) -> str | None:

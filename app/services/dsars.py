@@ -18,6 +18,7 @@ from typeid import TypeID
 from app.audit.keys import Digester
 from app.domain import deadlines
 from app.domain.actors import Actor
+from app.domain.breakers import Breaker, BreakerKind
 from app.domain.dsars import CLOSED, DsarType, Move, Regulation, RequesterKind, Role, State, moved
 from app.domain.errors import (
     IdentifierMissingError,
@@ -91,7 +92,9 @@ def submit(actor: Actor, tx: Transaction, *, parts: Parts, asked: Asked) -> Subm
     # would be lost.
     parts.keys.create(dsar_id)
     failpoint("dsars.after_key")
-    case = store.insert_case(tx, _columns(actor, parts, asked, given, dsar_id, received_at))
+    columns = _columns(actor, parts, asked, given, dsar_id, received_at)
+    columns["breakers"] = store.breakers_row(_too_many_today(actor, tx, parts, now))
+    case = store.insert_case(tx, columns)
     digester = parts.keys.digester()
     store.insert_digests(tx, dsar_id, _digests(digester, asked, given))
     related = store.open_cases_of(tx, _living(digester, given), besides=dsar_id)
@@ -112,6 +115,7 @@ def submit(actor: Actor, tx: Transaction, *, parts: Parts, asked: Asked) -> Subm
         identifiers=dict(Counter(i.kind.value for i in given)),
         commitments=sorted(salted.of(i) for i in given),
         related=len(related),
+        breakers=[b.kind.value for b in case.breakers],
     )
     return Submitted(case, tuple(related))
 
@@ -151,9 +155,12 @@ def move(
 
 _VOID: Mapping[str, None] = MappingProxyType(
     dict.fromkeys(
-        ("approved_by", "approved_by_kind", "approved_at", "approved_scope", "shared_review")
+        (
+            "approved_by", "approved_by_kind", "approved_at", "approved_scope", "shared_review",
+            "accepted",
+        )
     )
-)
+)  # fmt: skip
 _REOPENED: Mapping[str, None] = MappingProxyType(dict.fromkeys(("closed_at", "retain_until")))
 _TAKEN_BACK: Mapping[Move, Mapping[str, None]] = MappingProxyType(
     {Move.RESCOPE: _VOID, Move.PUT_BACK: _VOID, Move.RETAKE: _REOPENED}
@@ -163,7 +170,8 @@ _TAKEN_BACK: Mapping[Move, Mapping[str, None]] = MappingProxyType(
 
 def change(tx: Transaction, case: Dsar, move: Move, **columns: Any) -> None:
     """The move on the row alone; whoever calls it has locked the case and writes the entry."""
-    after = moved(case.state, move, type_=case.type)
+    is_approved = case.approved_scope is not None
+    after = moved(case.state, move, type_=case.type, approved=is_approved)
     void = _TAKEN_BACK.get(move, {})
     waiting = {"waiting_reason": None, "waiting_until": None}
     store.put(tx, case.id, **{**waiting, **void, **columns, "state": after.value})
@@ -247,6 +255,16 @@ def _given(asked: Asked) -> tuple[Identifier, ...]:
             "give a user_id or an anon_id with it."
         )
     return tuple(sorted(set(found)))
+
+
+def _too_many_today(
+    actor: Actor, tx: Transaction, parts: Parts, now: datetime
+) -> Iterator[Breaker]:
+    limit = parts.rules.breakers.dsars_a_day
+    since = now - timedelta(days=1)
+    before = store.count_since(tx, requested_by=actor.id, since=since, limit=limit + 1)
+    if before >= limit:
+        yield Breaker(BreakerKind.TOO_MANY_TODAY, before + 1, limit)
 
 
 def _all(kind: Kind, values: tuple[str, ...], *, place: str) -> list[Identifier]:

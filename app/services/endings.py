@@ -18,7 +18,7 @@ from app.domain.identifiers import Identifier
 from app.domain.reports import Outcome
 from app.domain.runs import ENDED
 from app.domain.steps import NewStep, Step, StepEnd, StepKind
-from app.services import consents, dsars, entries
+from app.services import consents, dsars, entries, holds
 from app.services.ledger import Lease
 from app.services.parts import Parts, Transaction
 from app.services.previews import identity_or_none
@@ -37,6 +37,7 @@ _WAITS: Mapping[Outcome, tuple[Move, str, str]] = MappingProxyType(
 )
 """Outcome -> move, verb, and the reason where the run gave none. The others are ends."""
 _RUN = "run_"
+_HOLD = "hold_"
 _FORGET_AT_ONCE = 500
 
 
@@ -63,6 +64,11 @@ def finish_case(
     """
     case = cases.get(tx, dsar_id, lock=True)
     said = _said(case, outcome, verdict)
+    if outcome is Outcome.LIMITED:
+        # It stays in its run, which has the rest of the lake to do once a person widens it.
+        cases.put(tx, dsar_id, **said)
+        entries.record(actor, tx, verb="dsar.limited", about=dsar_id, run_id=run_id)
+        return case.state
     if outcome in _WAITS:
         move, verb, why = _WAITS[outcome]
         cases.put(tx, dsar_id, **said)
@@ -178,12 +184,17 @@ def _identifiers(tx: Transaction, parts: Parts, case: Dsar) -> list[Identifier]:
 
 
 def shred(step: Step, lease: Lease, parts: Parts) -> StepEnd:
-    """The act of SHRED. Its target is a closed case, or a run that has ended.
+    """The act of SHRED. Its target is a closed case, a run that has ended or a released hold.
 
     The key goes first, while the row is locked: nobody can begin anew with a case whose key is
     going, and what a crash leaves behind is sealed for good. A repeat deletes the rest. Keys of
     consent records that were erased go too.
     """
+    if step.target.startswith(_HOLD):
+        with parts.database.transaction() as tx:
+            lease.guard(tx)
+            done = holds.shred(tx, parts=parts, hold_id=step.target)
+        return StepEnd(receipt={"holds": int(done)})
     if step.target.startswith(_RUN):
         with parts.database.transaction() as tx:
             lease.guard(tx)

@@ -9,17 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from types import MappingProxyType
 
+from app.domain.canary import narrowed
 from app.domain.datasets import DataMap, Dataset
 from app.domain.errors import CheckFailedError, DataMapError, StoppedError, UnreachableError
 from app.domain.failpoints import failpoint
 from app.domain.identifiers import Identity, Targets
-from app.domain.phases import BESIDE
+from app.domain.phases import BESIDE, FIRST_PART
 from app.domain.receipts import TableWork, WorkState
 from app.domain.runs import Stage
 from app.domain.steps import Step, StepEnd, StepKind, StepState
 from app.lake.bronze import unfinished
+from app.services import held_runs
+from app.services.canaries import limit_in
 from app.services.journal import LedgerJournal, RunSeal
 from app.services.leases import Lease
 from app.services.ledger import Act
@@ -29,7 +33,9 @@ from app.services.run_people import SKIPPED, resolve
 from app.services.run_reports import report
 from app.services.run_stages import IDENTITIES, reach
 from app.stages.acts import ROUNDS, Acts
+from app.stages.anew import begin_anew
 from app.stages.grouping import groups
+from app.stages.uploads import end_uploads
 from app.store import runs
 
 _OPEN_TABLE = frozenset({WorkState.PLANNED, WorkState.READY, WorkState.WRITTEN})
@@ -42,6 +48,11 @@ class _Hand:
     acts: Acts
     journal: LedgerJournal
     dataset: Dataset
+    is_held: bool
+    """A legal hold forbade a step on the dataset: what stands in it is held, not forgotten."""
+    writers: timedelta
+    """How long a writer of others may live."""
+    part: int | None = None
 
     @property
     def name(self) -> str:
@@ -67,6 +78,7 @@ def _plan(hand: _Hand) -> StepEnd:
     acts, journal = hand.acts, hand.journal
     acts.plan_dataset(hand.dataset)
     if hand.dataset.table is not None:
+        begin_anew(hand.dataset, journal=journal, engine=acts.engine)
         return StepEnd()
     todo = acts.again(hand.dataset)
     failpoint("erasures.before_parts")
@@ -98,6 +110,9 @@ def _erase_table(hand: _Hand) -> StepEnd:
 
 def _newer(hand: _Hand) -> StepEnd:
     """What others wrote meanwhile goes into parts of its own, for another round; so many rounds."""
+    if hand.is_held:
+        hand.acts.look_no_further(hand.dataset)
+        return StepEnd(receipt={"found": 0})
     found = hand.acts.newer(hand.dataset)
     if found and hand.acts.rounds(hand.dataset) >= ROUNDS:
         hand.acts.give_up(hand.dataset)
@@ -124,7 +139,10 @@ def _purge(hand: _Hand) -> StepEnd:
         work = hand.table()
         left = any(c.state is WorkState.PLANNED for c in work.condemned)
         hand.require_done(done=not left or not hand.acts.stop())
+        end_uploads(hand.acts, hand.dataset, writers=hand.writers)
         return table_purged(work)
+    if hand.part == FIRST_PART:
+        end_uploads(hand.acts, hand.dataset, writers=hand.writers)
     hand.acts.purge_group(hand.dataset, hand.journal.works(hand.name))
     works = hand.journal.works(hand.name)
     hand.require_done(done=all(w.state is not WorkState.CHECKED for w in works))
@@ -133,6 +151,8 @@ def _purge(hand: _Hand) -> StepEnd:
 
 def _verify(hand: _Hand) -> StepEnd:
     hand.acts.verify_dataset(hand.dataset)
+    if hand.is_held:
+        hand.acts.hold_findings(hand.dataset)
     return StepEnd()
 
 
@@ -164,13 +184,15 @@ _OF_PARTS = frozenset({StepKind.ERASE, StepKind.CHECK, StepKind.PURGE})
 class _Loaded:
     identities: list[Identity]
     data_map: DataMap
+    is_held: bool
+    """A legal hold forbade a step on the dataset."""
 
 
 def _on_the_lake(step: Step, lease: Lease, parts: Parts) -> StepEnd:
     """A step on one dataset, or on one part of it."""
     loaded = _load(step, lease, parts)
-    if loaded is None:
-        return StepEnd(receipt=SKIPPED)
+    if isinstance(loaded, StepEnd):
+        return loaded
     assert parts.lake is not None
     assert step.run_id is not None
     dataset, _, number = step.target.partition("/")
@@ -191,12 +213,21 @@ def _on_the_lake(step: Step, lease: Lease, parts: Parts) -> StepEnd:
         if dataset == BESIDE:
             acts.verify_places()
             return StepEnd()
-        return _DO[step.kind](_Hand(acts, journal, loaded.data_map.dataset(dataset)))
+        hand = _Hand(
+            acts,
+            journal,
+            loaded.data_map.dataset(dataset),
+            loaded.is_held,
+            writers=parts.rules.max_writer_lifetime,
+            part=part,
+        )
+        return _DO[step.kind](hand)
 
 
-def _load(step: Step, lease: Lease, parts: Parts) -> _Loaded | None:
+def _load(step: Step, lease: Lease, parts: Parts) -> _Loaded | StepEnd:
     """Who is erased, by which map. The first step that purges passes the point of no return, in
-    the transaction in which nobody asked for an undo yet. None: an undo has overtaken the step.
+    the transaction in which nobody asked for an undo yet. A StepEnd: an undo has overtaken the
+    step, or a legal hold forbids it.
 
     DataMapError: the map is not the one that the run began with.
     """
@@ -206,7 +237,12 @@ def _load(step: Step, lease: Lease, parts: Parts) -> _Loaded | None:
         run = runs.locked(tx, step.run_id)
         lease.guard(tx)
         if run.undo_requested and step.kind is not StepKind.UNDO:
-            return None
+            return StepEnd(receipt=SKIPPED)
+        if step.kind is StepKind.PLAN:
+            held_runs.leave_resolved(tx, parts, run)
+        end = held_runs.forbidden(tx, run, step)
+        if end is not None:
+            return end
         facts = runs.facts(tx, run.id)
         sealed = runs.document(tx, run.id, IDENTITIES)
         if facts.get("map_digest") != parts.lake.data_map.digest:
@@ -214,15 +250,19 @@ def _load(step: Step, lease: Lease, parts: Parts) -> _Loaded | None:
                 f"{parts.lake.data_map.source}: it has changed since the run began. Put it back "
                 "as it was, then resume the run; or undo the run."
             )
+        is_held = held_runs.was_forbidden(tx, run.id, step.target.partition("/")[0])
         if step.kind is StepKind.PURGE and run.stage is Stage.CHECKED:
             reach(tx, parts, run.id, Stage.PURGING)
     failpoint("erasures.loaded")
     assert sealed is not None
     seal = RunSeal.of(parts.keys, run.id)
-    data_map = parts.lake.data_map
+    data_map = narrowed(parts.lake.data_map, limit_in(facts))
     if (unparsable := facts.get(f"unparsable:{step.target}")) is not None:
         data_map = replace(data_map, unparsable=unparsable)
-    return _Loaded(seal.opened_document(IDENTITIES, sealed, list[Identity]), data_map)
+    people = seal.opened_document(IDENTITIES, sealed, list[Identity])
+    if not people:  # legal holds: everybody has left
+        return StepEnd(receipt=SKIPPED)
+    return _Loaded(people, data_map, is_held)
 
 
 def _say_nothing(_stage: str, _dataset: str, _done: int, _of: int) -> None:

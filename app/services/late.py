@@ -1,38 +1,36 @@
 """The sweep: does anybody come back through data that landed after their erasure? The act of SWEEP.
+After a restore the same over everything: the act of REPLAY.
 
-Not here: how late data is read (app.lake.late), who is suppressed (app.services.suppression).
+Not here: how late data is read (app.lake.late), whose it is (app.services.late_cases).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import structlog
 
 from app.domain.actors import WORKER
 from app.domain.datasets import Dataset
-from app.domain.dsars import State
 from app.domain.failpoints import failpoint
 from app.domain.identifiers import Identifier
 from app.domain.steps import Step, StepEnd, StepState
-from app.lake.late import LateRow, Tally, known_files, late_rows
+from app.lake.late import Tally, late_rows
 from app.lake.ports import Doors
 from app.services import endings, entries, runs
-from app.services.active_again import NEVER, active_values, say
+from app.services.active_again import active_values, say
+from app.services.late_cases import DONE, WAITING, Judge, RestoreJudge, fence_of, is_late_of
 from app.services.ledger import Lease
 from app.services.parts import Lake, Parts, Transaction
-from app.services.suppression import ALL
 from app.store import runs as run_rows
 from app.store import suppression as store
 from app.store.suppression import Suppressed
 
 log = structlog.get_logger(__name__)
 
-_DONE = frozenset({State.SETTLING, State.COMPLETED})
-_WAITING = frozenset({State.PENDING_RETENTION, State.ON_HOLD, State.STUCK})
 _SOON = timedelta(minutes=5)
 """How long a sweep waits for a run that is in its way."""
 
@@ -58,6 +56,8 @@ class _Found:
     """Case -> its values that came late."""
     fences: dict[Identifier, datetime] = field(default_factory=dict, repr=False)
     """Value that came late -> the last fence of the cases it came late for."""
+    certain: set[tuple[str, Identifier]] = field(default_factory=set, repr=False)
+    """(case, value) of which a row itself says that it is late."""
     again: dict[str, set[Identifier]] = field(default_factory=lambda: defaultdict(set), repr=False)
     """Case -> its values that came late, and are active again."""
     left: set[str] = field(default_factory=set)
@@ -78,18 +78,23 @@ class _Found:
         """Whose values came late."""
         return frozenset({*self.hits, *self.again})
 
-    def hit(self, case: Suppressed, value: Identifier) -> None:
+    def hit(self, case: Suppressed, value: Identifier, *, certain: bool) -> None:
         """A value that came late. Where one case erases all of it, its others are no new fact."""
         self.hits[case.dsar_id].add(value)
-        fence = NEVER if case.scope == ALL else case.fence
+        if certain:
+            self.certain.add((case.dsar_id, value))
+        fence = fence_of(case)
         self.fences[value] = max(fence, self.fences.get(value, fence))
 
     def leave(self, values: frozenset[Identifier]) -> None:
-        """These are active again: they are said, not erased."""
+        """These are active again: they are said, not erased; where no row says that anything of
+        them came late, there is nothing to say.
+        """
         for dsar_id, of_case in list(self.hits.items()):
-            if of_case & values:
-                self.again[dsar_id] = of_case & values
-                of_case -= values
+            said = {v for v in of_case & values if (dsar_id, v) in self.certain}
+            if said:
+                self.again[dsar_id] = said
+            of_case -= values
             if not of_case:
                 del self.hits[dsar_id]
 
@@ -108,13 +113,26 @@ def sweep(step: Step, lease: Lease, parts: Parts) -> StepEnd:
        to settle until this sweep began, and were not hit, are completed. Where the lake is busy, or
        something could not be read, nothing moves, and the sweep comes again.
     """
+    return _swept(step, lease, parts, known=_load(parts), judged=Judge)
+
+
+def replay(step: Step, lease: Lease, parts: Parts) -> StepEnd:
+    """The act of REPLAY: a sweep that begins from nothing. A backup was put back, and with it
+    perhaps people who were erased since it was made; what it holds looks old.
+    """
+    known = replace(_load(parts), marks={})
+    return _swept(step, lease, parts, known=known, judged=RestoreJudge)
+
+
+def _swept(
+    step: Step, lease: Lease, parts: Parts, *, known: _Known, judged: type[Judge]
+) -> StepEnd:
     assert parts.lake is not None
-    known = _load(parts)
     failpoint("late.loaded")
     found = _Found()
     if known.digests:
         with parts.lake.open() as doors:
-            judge = _Judge(parts, doors, known.digests)
+            judge = judged(parts, doors, known.digests)
             for dataset in parts.lake.data_map.datasets:
                 _look(dataset, doors, judge, known=known, found=found, parts=parts, lease=lease)
             _tell_apart(doors, known=known, found=found, parts=parts, lease=lease)
@@ -147,7 +165,7 @@ def _load(parts: Parts) -> _Known:
 def _look(
     dataset: Dataset,
     doors: Doors,
-    judge: _Judge,
+    judge: Judge,
     *,
     known: _Known,
     found: _Found,
@@ -170,7 +188,7 @@ def _look(
             if case.at_work:
                 found.left.add(case.dsar_id)
             else:
-                found.hit(case, row.identifier)
+                found.hit(case, row.identifier, certain=is_late_of(case, row, dataset))
     found.places += tally.places
     found.unreadable += tally.unreadable
     if tally.seen_to is not None:
@@ -194,68 +212,6 @@ def _tell_apart(doors: Doors, *, known: _Known, found: _Found, parts: Parts, lea
                 stop=lease.stop,
             )
         )
-
-
-class _Judge:
-    """Whose late data a row is. Asks the database once for each identifier that is suppressed."""
-
-    def __init__(self, parts: Parts, doors: Doors, digests: frozenset[bytes]) -> None:
-        self._parts, self._doors, self._digests = parts, doors, digests
-        self._digester = parts.keys.digester()
-        self._cases: dict[Identifier, list[Suppressed]] = {}
-        self._horizons: dict[tuple[str, str], str] = {}
-        self._files: dict[tuple[str, str], frozenset[str]] = {}
-
-    def wants(self, identifier: Identifier) -> bool:
-        """Whether a digest of it, of any generation that lives, is suppressed."""
-        every = self._digester.all_of(identifier)
-        return any(bytes.fromhex(d.digest) in self._digests for d in every)
-
-    def cases_of(self, row: LateRow, dataset: Dataset) -> Iterator[Suppressed]:
-        """The cases that must not have this row's identifier back, as far as a run is not done
-        with the row, or has yet to see it.
-        """
-        for case in self._suppressed(row.identifier):
-            if case.is_active_again or not _is_late(row, case, dataset):
-                continue
-            is_open = case.state in _WAITING and not self._was_there(row, case, dataset)
-            if case.at_work or case.state in _DONE or is_open:
-                yield case
-
-    def _suppressed(self, identifier: Identifier) -> list[Suppressed]:
-        if identifier not in self._cases:
-            digests = [(d.generation, d.digest) for d in self._digester.all_of(identifier)]
-            with self._parts.database.transaction() as tx:
-                found = store.suppressed(tx, digests)
-                self._horizons |= store.last_horizons(tx, {c.dsar_id for c in found})
-            self._cases[identifier] = found
-        return self._cases[identifier]
-
-    def _was_there(self, row: LateRow, case: Suppressed, dataset: Dataset) -> bool:
-        """Whether a waiting case's own run has seen it: what that run left is no late data."""
-        horizon = self._horizons.get((case.dsar_id, dataset.name))
-        if horizon is None:
-            return False
-        if row.written_at is not None:
-            return row.written_at < datetime.fromisoformat(horizon)
-        assert self._doors.engine is not None
-        assert dataset.table is not None
-        name = (dataset.table, horizon)
-        if name not in self._files:
-            self._files[name] = known_files(
-                self._doors.engine, dataset.table, snapshot_id=int(horizon)
-            )
-        return row.uri in self._files[name]
-
-
-def _is_late(row: LateRow, case: Suppressed, dataset: Dataset) -> bool:
-    if case.scope == ALL:
-        return True
-    if row.at is not None:
-        return row.at <= case.fence
-    # What is built from other datasets is as late as they are, and they tell the time.
-    is_built = dataset.is_identity or bool(dataset.built_from)
-    return dataset.event_time is not None or not is_built
 
 
 # --- 4. record -----------------------------------------------------------------------------------
@@ -283,22 +239,24 @@ def _record(tx: Transaction, parts: Parts, step: Step, *, known: _Known, found: 
         store.put_marks(tx, marks, swept_at=known.began_at)
     settled = endings.settle_due(tx, parts)
     counts = _counts(found, settled=settled)
-    entries.record(WORKER, tx, verb="sweep.finished", about=step.id, counts=counts, run_id=run_id)
-    return StepEnd(receipt=counts)
+    verb = f"{step.kind.value}.finished"
+    entries.record(WORKER, tx, verb=verb, about=step.id, counts=counts, run_id=run_id)
+    return StepEnd(receipt=counts if run_id is None else {**counts, "run_id": run_id})
 
 
 def _stands(tx: Transaction, found: _Found) -> bool:
     """Whether the cases still stand where the sweep saw them: each in its run, or out of any."""
     states = store.lock_cases(tx, found.cases | found.left)
     at_work = store.cases_at_work(tx, states)
-    free = {d for d in found.cases if states[d] in _DONE | _WAITING and d not in at_work}
+    free = {d for d in found.cases if states[d] in DONE | WAITING and d not in at_work}
     return found.left <= at_work and free == found.cases
 
 
 def _again(tx: Transaction, parts: Parts, step: Step, found: _Found, *, why: str) -> StepEnd:
     """Nothing moves: everything is read once more when the lake is free."""
     counts = _counts(found, settled=0)
-    entries.record(WORKER, tx, verb="sweep.postponed", about=step.id, counts=counts, reason=why)
+    verb = f"{step.kind.value}.postponed"
+    entries.record(WORKER, tx, verb=verb, about=step.id, counts=counts, reason=why)
     until = tx.now() + min(_SOON, parts.rules.sweep_every)
     return StepEnd(StepState.READY, receipt=counts, until=until, reason=why)
 

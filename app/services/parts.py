@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from app.audit.keys import KeyStore
+from app.domain.breakers import Limits
 from app.domain.datasets import DataMap
 from app.lake.ports import Doors
 from app.store.transaction import Database, Transaction
@@ -39,6 +40,8 @@ class Rules:
     reconcile_every: timedelta = timedelta(seconds=15)
     retry_after: timedelta = timedelta(seconds=5)
     """The first pause after a failed attempt; it doubles with each."""
+    breakers: Limits = field(default_factory=Limits)
+    """Numbers beyond which the approver must say that it is no mistake."""
     service_keys_may_approve: bool = False
     """Only where CLEARLAKE_ENV=demo, and the report says so. Keys that one hand made may then
     request and approve too: whoever tries the demo is alone.
@@ -64,3 +67,12 @@ class Parts:
     rules: Rules = Rules()
     lake: Lake | None = field(default=None)
     """None in a process that never touches it (the HTTP service)."""
+    datasets: frozenset[str] | None = field(default=None)
+    """The names in the map, where a process has it without the lake. None: it has not."""
+
+    @property
+    def dataset_names(self) -> frozenset[str] | None:
+        """Every dataset of the map; None in a process without one."""
+        if self.lake is None:
+            return self.datasets
+        return frozenset(d.name for d in self.lake.data_map.datasets)

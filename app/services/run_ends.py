@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from app.domain.exits import WAITS, Wait
 from app.domain.receipts import Counts, ObjectWork, TableWork, WorkState
-from app.domain.steps import StepEnd, StepState
+from app.domain.steps import TOGETHER, StepEnd, StepState
 
 _WORST = (
     (WorkState.PARKED, StepState.PARKED),
@@ -22,8 +23,6 @@ _REASONS = {
     StepState.DEFERRED: "a COMPLIANCE lock",
 }
 _UNPARSABLE = "lines that cannot be parsed hold an identifier"
-TOGETHER = timedelta(days=1)
-"""Locks that end within so long of each other are waited for together: each time makes a report."""
 LEEWAY = timedelta(seconds=2)
 """By which the store's clock may be behind the database's."""
 
@@ -31,7 +30,7 @@ LEEWAY = timedelta(seconds=2)
 def objects_erased(works: Sequence[ObjectWork]) -> StepEnd:
     """An ERASE step on a group."""
     counts = sum((w.counts for w in works), Counts())
-    receipt = {
+    receipt: dict[str, int | str] = {
         "objects": len(works),
         "changed": sum(w.new_version is not None for w in works),
         "bytes": sum(w.bytes_before for w in works),
@@ -39,19 +38,23 @@ def objects_erased(works: Sequence[ObjectWork]) -> StepEnd:
         "parked": sum(len(w.parked) for w in works),
     }
     state = _worst({w.state for w in works})
-    if state is StepState.DONE and any(w.parked for w in works):
-        return StepEnd(StepState.PARKED, receipt, reason=_UNPARSABLE)
+    if any(w.parked for w in works):
+        receipt[WAITS] = Wait.UNPARSABLE.value
+        if state is StepState.DONE:
+            return StepEnd(StepState.PARKED, receipt, reason=_UNPARSABLE)
     return StepEnd(state, receipt, reason=_REASONS.get(state))
 
 
 def table_erased(work: TableWork) -> StepEnd:
     """An ERASE step on a table."""
-    receipt = {
+    receipt: dict[str, int | str] = {
         "files": work.files_read,
         "changed": len(work.files),
         "snapshots": len(work.commits),
         **_counted(work.counts),
     }
+    if work.state is WorkState.PARKED:
+        receipt[WAITS] = Wait.TABLE.value
     return StepEnd(_worst({work.state}), receipt, reason=work.reason)
 
 
@@ -73,6 +76,7 @@ def table_purged(work: TableWork) -> StepEnd:
         reason=work.reason,
         purged=sum(c.state is WorkState.PURGED for c in work.condemned),
         dates=[c.until for c in work.condemned if c.state is WorkState.DEFERRED],
+        waits=Wait.TABLE,
     )
 
 
@@ -82,14 +86,17 @@ def _purged(
     reason: str | None,
     purged: int,
     dates: Sequence[datetime | None],
+    waits: Wait = Wait.UNFINISHED,
 ) -> StepEnd:
     known = sorted(d for d in dates if d is not None)
     state = _worst(states)
     receipt: dict[str, int | str] = {"purged": purged, "deferred": len(dates)}
     if known:
         receipt["last_until"] = known[-1].isoformat()
+    if state is StepState.PARKED:
+        receipt[WAITS] = waits.value
     until = None
-    if state is StepState.DEFERRED and known:
+    if state in (StepState.DEFERRED, StepState.HELD) and known:
         until = max(d for d in known if d <= known[0] + TOGETHER) + LEEWAY
     return StepEnd(state, receipt, until=until, reason=reason or _REASONS.get(state))
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from app.domain.actors import WORKER
+from app.domain.canary import Limit
 from app.domain.dsars import State
 from app.domain.failpoints import failpoint
 from app.domain.findings import Verdict
@@ -18,6 +19,7 @@ from app.domain.identifiers import Identity
 from app.domain.reports import CaseFacts, IdentityCheck, Outcome
 from app.domain.steps import Step, StepEnd, StepState
 from app.services import endings
+from app.services.canaries import limit_in
 from app.services.journal import LedgerJournal
 from app.services.leases import Lease
 from app.services.parts import Parts, Transaction
@@ -52,6 +54,8 @@ class _Loaded:
     """Cases whose own keys are gone."""
     until: datetime | None
     """When the last lock ends."""
+    limit: Limit | None
+    """To which part of the lake this pass was limited."""
 
 
 def report(step: Step, lease: Lease, parts: Parts) -> StepEnd:
@@ -81,6 +85,7 @@ def report(step: Step, lease: Lease, parts: Parts) -> StepEnd:
         keys=parts.keys,
         case_key=case_key,
         cases=loaded.facts,
+        limit=loaded.limit,
     )
     failpoint("runs.reported")
     return _record(lease, parts, journal, loaded, built)
@@ -107,6 +112,7 @@ def _load(parts: Parts, run_id: str, journal: LedgerJournal) -> _Loaded | None:
             )
             for dsar_id, case in opened.items()
         }
+        limit = limit_in(runs.facts(tx, run_id))
         dates = [
             datetime.fromisoformat(str(s.receipt["last_until"]))
             for s in steps.of_run(tx, run_id)
@@ -119,6 +125,7 @@ def _load(parts: Parts, run_id: str, journal: LedgerJournal) -> _Loaded | None:
         current=frozenset(c.dsar_id for c in mine if c.state is State.RUNNING),
         shredded=frozenset(k for k, case in opened.items() if case.shredded_at is not None),
         until=max(dates, default=None),
+        limit=limit,
     )
 
 
@@ -155,7 +162,7 @@ def _record(
 ) -> StepEnd:
     assert parts.lake is not None
     run = loaded.run
-    findings = seeing(journal, parts.lake.data_map).findings
+    findings = seeing(journal, parts.lake.data_map, limit=loaded.limit).findings
     with parts.database.transaction() as tx:
         runs.locked(tx, run.id)
         lease.guard(tx)

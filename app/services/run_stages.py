@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from app.domain.actors import WORKER
+from app.domain.canary import Limit, only
 from app.domain.datasets import DataMap
 from app.domain.dsars import Move, State
 from app.domain.errors import DataMapError
@@ -29,29 +30,35 @@ from app.store.runs import Run
 
 IDENTITIES = "identities"
 """The document with the people of a run, in the order of their positions."""
+LATE_DATA = ("late data",)
+"""The sources of people whom a follow-up run begins with: values, and nothing derived yet."""
 _WAITING = frozenset({State.PENDING_RETENTION, State.ON_HOLD, State.STUCK})
 
 
-def course_of(data_map: DataMap) -> Course:
-    """The datasets of a map, as a run goes over them. DataMapError: a name no step can have."""
+def course_of(data_map: DataMap, limit: Limit | None = None) -> Course:
+    """The datasets of a map, as a run goes over them. DataMapError: a name no step can have, or a
+    limit that does not fit the map.
+    """
     for dataset in data_map.datasets:
         if "/" in dataset.name or dataset.name == BESIDE:
             raise DataMapError(
                 f"{data_map.at(dataset.name)}: expected a dataset's name without / and other "
                 f"than {BESIDE}."
             )
-    identity = [d.name for d in data_map.tables if d.is_identity]
+    gone_over = only(data_map, limit)
+    identity = [d.name for d in gone_over.tables if d.is_identity]
     return Course(
-        objects=tuple(d.name for d in data_map.bronze),
-        tables=tuple(d.name for d in data_map.tables if not d.is_identity),
+        objects=tuple(d.name for d in gone_over.bronze),
+        tables=tuple(d.name for d in gone_over.tables if not d.is_identity),
         identity=identity[0] if identity else None,
+        is_whole=limit is None,
     )
 
 
-def course_facts(data_map: DataMap) -> dict[str, str]:
+def course_facts(data_map: DataMap, limit: Limit | None) -> dict[str, str]:
     """What a run keeps of the map, for those who have no lake."""
     return {
-        "course": msgspec.json.encode(course_of(data_map)).decode(),
+        "course": msgspec.json.encode(course_of(data_map, limit)).decode(),
         "layers": msgspec.json.encode({d.name: d.layer for d in data_map.datasets}).decode(),
         "map_digest": data_map.digest,
         "undo_window": str(data_map.undo_window.total_seconds()),
@@ -162,7 +169,8 @@ def _forget_completed(tx: Transaction, parts: Parts, run_id: str) -> None:
     """A pending run keeps the identifiers of nobody it is done with. Places stay: shares of counts
     are told apart by them.
     """
-    done = {c.dsar_id for c in runs.dsars_of(tx, run_id) if c.state not in _WAITING}
+    needed = _WAITING | {State.RUNNING}
+    done = {c.dsar_id for c in runs.dsars_of(tx, run_id) if c.state not in needed}
     seal = RunSeal.of(parts.keys, run_id)
     sealed = runs.document(tx, run_id, IDENTITIES)
     if not done or sealed is None:
@@ -180,11 +188,15 @@ def _nobody(subject: str) -> Identity:
 def _end(tx: Transaction, run: Run, stage: Stage) -> None:
     runs.put(tx, run.id, ended_at=tx.now())
     if stage is Stage.UNDONE:
-        for case in runs.dsars_of(tx, run.id):
-            if case.state is State.RUNNING or case.state in _WAITING:
-                verb = "dsar.put_back"
-                dsars.move(WORKER, tx, case.dsar_id, Move.PUT_BACK, verb=verb, run_id=run.id)
-        suppression.lift(tx, run_id=run.id)
+        back = [
+            case.dsar_id
+            for case in runs.dsars_of(tx, run.id)
+            if case.state is State.RUNNING or case.state in _WAITING
+        ]
+        for dsar_id in back:
+            dsars.move(WORKER, tx, dsar_id, Move.PUT_BACK, verb="dsar.put_back", run_id=run.id)
+        # Of a later pass, the cases that an earlier one was done with stay suppressed.
+        suppression.lift(tx, run_id=run.id, dsar_ids=back)
     tx.ring(steps.put(tx, [NewStep(StepKind.SHRED, run.id)]))
     verb = "run.closed" if stage is Stage.CLOSED else "run.undone"
     entries.record(WORKER, tx, verb=verb, about=run.id, dsars=len(runs.dsars_of(tx, run.id)))

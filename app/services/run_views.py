@@ -16,15 +16,16 @@ from app.domain.failpoints import failpoint
 from app.domain.phases import BESIDE
 from app.domain.runs import RunMove, Stage
 from app.domain.steps import OPEN, StepState
-from app.services import entries
+from app.services import entries, run_exits
+from app.services.canaries import limit_in
 from app.services.parts import Transaction
+from app.services.run_exits import ExitView, StepView
 from app.services.runs import legal_of
 from app.store import run_reports, runs, steps
 from app.store.run_reports import ReportRow, RunReport
 from app.store.runs import Run
 from app.store.steps import Progress
 
-_LEFT = (StepState.PARKED, StepState.HELD, StepState.DEFERRED)
 BESIDE_WORDS = "beside the datasets"
 
 
@@ -67,6 +68,10 @@ class LeftStep:
     code: str | None
     reason: str | None
     until: datetime | None
+    waits: str | None
+    """Why: unparsable, failed, held, locked, ..."""
+    exit: str | None
+    """The best way out, and the command that takes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +110,10 @@ class RunOverview:
     """It was told to stop: no step is begun."""
     undoing: bool
     legal_moves: tuple[RunMove, ...]
+    exits: tuple[ExitView, ...]
+    """The same in words, with the command that does it."""
+    limit: str | None
+    """The part of the lake that it is limited to: a dataset, or dataset/folder."""
     stuck_codes: tuple[str, ...]
     """STUCK: what went wrong, as codes."""
     started_by: str
@@ -146,12 +155,16 @@ def overview(tx: Transaction, *, run_id: str) -> RunOverview:
     """Everything that is shown of a run. NotFoundError."""
     run = runs.get(tx, run_id)
     facts = runs.facts(tx, run_id)
+    legal = legal_of(tx, run)
+    limit = limit_in(facts)
     return RunOverview(
         id=run.id,
         stage=run.stage,
         stopped=run.stop_requested and run.ended_at is None,
         undoing=run.undo_requested,
-        legal_moves=legal_of(tx, run),
+        legal_moves=legal,
+        exits=run_exits.of_run(run, legal),
+        limit=None if limit is None else str(limit),
         stuck_codes=_stuck_codes(run, facts),
         started_by=run.started_by,
         created_at=run.created_at,
@@ -161,7 +174,7 @@ def overview(tx: Transaction, *, run_id: str) -> RunOverview:
         addendum=run.addendum,
         follow_up_of=run.follow_up_of,
         progress=_progress(steps.progress(tx, run_id), json.loads(facts.get("layers", "{}"))),
-        left=_left(tx, run_id),
+        left=tuple(_left(s) for s in run_exits.waiting(tx, run)),
         dsars=tuple(
             CaseInRun(c.dsar_id, c.state, c.outcome, c.verdict) for c in runs.dsars_of(tx, run_id)
         ),
@@ -245,19 +258,17 @@ def _progress(found: Iterable[Progress], layers: Mapping[str, str]) -> tuple[Sta
     )
 
 
-def _left(tx: Transaction, run_id: str) -> tuple[LeftStep, ...]:
-    return tuple(
-        LeftStep(
-            id=s.id,
-            stage=s.kind.value,
-            target=s.target,
-            state=s.state,
-            code=s.error_code,
-            reason=s.reason,
-            until=s.not_before if s.state is StepState.DEFERRED else None,
-        )
-        for s in steps.of_run(tx, run_id)
-        if s.state in _LEFT
+def _left(step: StepView) -> LeftStep:
+    return LeftStep(
+        id=step.id,
+        stage=step.stage,
+        target=step.dataset if step.group is None else f"{step.dataset}/{step.group}",
+        state=step.state,
+        code=step.code,
+        reason=step.reason,
+        until=step.next_at,
+        waits=step.waits,
+        exit=step.exit,
     )
 
 

@@ -13,22 +13,25 @@ from dataclasses import dataclass, field, replace
 import msgspec
 
 from app.domain.actors import WORKER, Actor
+from app.domain.breakers import Breaker, BreakerKind, Touched, tripped
 from app.domain.datasets import DataMap
 from app.domain.dsars import Move, State
 from app.domain.errors import ClearlakeError, StoppedError
 from app.domain.failpoints import failpoint
 from app.domain.identifiers import Identity, Subject
-from app.domain.plans import Plan, scope_digest, subject_plan
+from app.domain.plans import DatasetPlan, Plan, scope_digest, subject_plan
 from app.domain.steps import Step, StepEnd, StepState
 from app.lake.mapcheck import check_map
 from app.lake.ports import Doors
-from app.services import dsars, entries
+from app.lake.tally import Tally
+from app.services import dsars, entries, holds
 from app.services.leases import Lease
 from app.services.parts import Lake, Parts, Transaction
-from app.services.previews import MadeScope, Withheld, sealed_row
+from app.services.previews import MadeScope, Withheld, made_scope, sealed_row
 from app.stages.planning import make_plan
 from app.stages.resolving import lake_fingerprint, resolve_people
 from app.store import dsars as store
+from app.store import holds as hold_rows
 from app.store.dsars import Dsar, ScopeRow
 
 BATCH = 500
@@ -43,6 +46,8 @@ class Look:
     fingerprint: str = field(repr=False)
     plan: Plan
     """Of nobody: datasets and counts."""
+    tally: Tally = field(default_factory=Tally, repr=False)
+    """What was met of the people who were looked for in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +100,23 @@ def scope_row(
     """The scope of one case (`identity.subject` is its id), undecided values as by the map."""
     identity = undecided(identity, data_map)
     plan = subject_plan(identity)
+    now = tx.now()
     made = MadeScope(
         identifiers=plan.identifiers,
         shared=plan.shared,
         sources=plan.sources,
-        datasets=look.plan.datasets,
+        datasets=tuple(_without_names(d, identity) for d in look.plan.datasets),
+        expected=tuple(
+            look.tally.expected(
+                identity.subject,
+                data_map.dataset(d.name),
+                rows=d.rows,
+                size=d.bytes,
+                now=now,
+            )
+            for d in look.plan.datasets
+        ),
+        tags=data_map.tags,
         withheld=tuple(_withheld(data_map)),
         undo_window_seconds=look.plan.undo_window_seconds,
         decided={
@@ -117,8 +134,26 @@ def scope_row(
         ),
         plan=msgspec.to_builtins(made),
         undecided=sum(s.decision == "review" for s in identity.shared),
-        resolved_at=tx.now(),
+        resolved_at=now,
     )
+
+
+def _without_names(dataset: DatasetPlan, identity: Identity) -> DatasetPlan:
+    """A tag or branch may be called after the person; then it is shown without its name."""
+    values = [i.value for i in identity.identifiers]
+    refs = tuple("*" if any(v in name for v in values) else name for name in dataset.refs)
+    return replace(dataset, refs=refs)
+
+
+def _breakers(parts: Parts, case: Dsar, identity: Identity, row: ScopeRow) -> tuple[Breaker, ...]:
+    """What the scope trips, beside what the case tripped when it came."""
+    kept = (b for b in case.breakers if b.kind is BreakerKind.TOO_MANY_TODAY)
+    found = tripped(
+        linked=len(identity.linked),
+        touched=[Touched(e.dataset, e.touched, e.of_rows) for e in made_scope(row).expected],
+        limits=parts.rules.breakers,
+    )
+    return (*kept, *found)
 
 
 def keyed_digest(parts: Parts, identity: Identity, *, data_map: DataMap) -> str:
@@ -207,7 +242,7 @@ def _scope_all(lease: Lease, parts: Parts, subjects: list[Subject]) -> int:
         check_map(lake.data_map, store=doors.reader, engine=doors.engine)
         look = look_at(lake, doors)
         identities = resolve_people(
-            subjects, data_map=lake.data_map, doors=doors, shared_review=None
+            subjects, data_map=lake.data_map, doors=doors, shared_review=None, tally=look.tally
         )
     failpoint("scopes.resolved")
     return sum(
@@ -254,7 +289,16 @@ def store_scope(
     row = scope_row(parts, identity, look=look, data_map=data_map, tx=tx)
     counts: dict[str, int] = row.plan["identifiers"]
     store.put_scope(tx, row)
-    dsars.change(tx, case, move, identity_counts=counts, shared_count=len(identity.shared))
+    holds.protects(tx, parts, identity)
+    breakers = _breakers(parts, case, identity, row)
+    dsars.change(
+        tx,
+        case,
+        move,
+        identity_counts=counts,
+        shared_count=len(identity.shared),
+        breakers=store.breakers_row(breakers),
+    )
     failpoint("scopes.before_entry")
     entries.record(
         actor,
@@ -266,7 +310,10 @@ def store_scope(
         identifiers=counts,
         shared=len(identity.shared),
         undecided=row.undecided,
+        breakers=sorted({b.kind.value for b in breakers}),
     )
+    if hits := hold_rows.hits_of(tx, [case.id]).get(case.id):
+        return holds.hold(WORKER, tx, case.id, hits=hits)
     return store.get(tx, case.id)
 
 

@@ -6,7 +6,7 @@ Not here: looking for late data (app.services.late), the rows themselves (app.st
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from app.domain.actors import WORKER, Actor
@@ -111,9 +111,11 @@ def _rows(
         )
 
 
-def lift(tx: Transaction, *, run_id: str) -> int:
-    """A run was undone: what it erased is back, and rightly so. How many rows are gone."""
-    gone = store.lift(tx, run_id)
+def lift(tx: Transaction, *, run_id: str, dsar_ids: Collection[str]) -> int:
+    """A run was undone, or these cases left it: what it erased of them is back, or was never
+    erased. How many rows are gone.
+    """
+    gone = store.lift(tx, run_id, dsar_ids)
     if gone:
         entries.record(WORKER, tx, verb="suppression.lifted", about=run_id, rows=gone)
     return gone

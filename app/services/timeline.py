@@ -67,8 +67,14 @@ SENTENCES: Mapping[str, str] = MappingProxyType(
         "dsar.settling": "Erased and verified; late data is looked for until {settle_until}.",
         "dsar.deferred": "Something remains under a retention lock until {until}.",
         "dsar.held": "Something is held: {reason}.",
+        "dsar.put_on_hold": "Legal holds hit the case ({holds}): nothing is erased until they are "
+        "released.",
+        "dsar.hold_lifted": "The last legal hold on the case was released: it goes on.",
+        "dsar.breaker_accepted": "The approver takes {kind} for no mistake: {found}.",
         "dsar.stuck": "It could not be finished: {reason}.",
         "dsar.retaken": "The run goes on.",
+        "dsar.limited": "A part of the lake was erased and verified. The run waits to be widened "
+        "to the whole.",
         "dsar.followed_up": "Late data of the person was found; another run erases it.",
         "dsar.late_data_left": "Late data came of values that are active again ({values}): it "
         "stays, and so does what comes late of them from now on. A new case erases all of it.",
@@ -82,7 +88,10 @@ SENTENCES: Mapping[str, str] = MappingProxyType(
         "run.point_of_no_return": "The time to undo is over; what was replaced is destroyed now.",
         "run.stopped": "The run was told to stop.",
         "run.resumed": "The run goes on.",
+        "run.widened": "The run was limited to {limit}; now it goes over the whole lake.",
+        "run.hold_lifted": "A hold in the bucket was lifted: the run can go on.",
         "run.left": "A case left the run: its scope was no longer the one approved.",
+        "run.left_on_hold": "A case left the run: a legal hold hits it.",
         "run.undo_requested": "The run is being undone.",
         "run.undone": "The run was undone: every replaced byte is back.",
         "run.closed": "The run is closed.",
@@ -90,6 +99,7 @@ SENTENCES: Mapping[str, str] = MappingProxyType(
         "suppression.written": "From now on late data of the run's people is looked for until "
         "{until}.",
         "step.failed": "A step failed and is tried again: {kind} {target} ({code}).",
+        "step.retried": "A step that waited is tried again: {kind} {target}.",
         "step.timed_out": "A worker went silent; its step is done again: {kind} {target}.",
         "step.parked": "A step waits for a person: {kind} {target} ({code}).",
     }

@@ -19,10 +19,11 @@ from app.domain.identifiers import Targets
 from app.domain.progress import Say
 from app.domain.receipts import Counts, ObjectWork, TableWork, WorkState
 from app.lake.bronze import ROUNDS, erase_objects, plan_objects, unfinished
-from app.lake.ports import Doors, TableEngine
+from app.lake.ports import Doors
 from app.lake.purge_objects import newer_versions, purge_objects
 from app.lake.purge_tables import plan_purge, purge_table
 from app.lake.table_content import holder
+from app.lake.table_ports import TableEngine
 from app.lake.tables import erase_table, plan_table
 from app.lake.tombstones import Tombstones
 from app.lake.undo_objects import undo_objects
@@ -30,7 +31,7 @@ from app.lake.undo_tables import undo_table
 from app.lake.verify import check_files, check_objects
 from app.stages.checked import CheckFindings, named
 from app.stages.ports import Journal
-from app.stages.search import look_at_dataset, look_beside
+from app.stages.search import hold_residue, look_at_dataset, look_beside
 
 __all__ = ["ROUNDS", "Acts"]
 
@@ -85,7 +86,10 @@ class Acts:
         anew = {}
         for work in works:
             unwritten = work.state in (WorkState.HELD, WorkState.PARKED) and not work.new_version
-            if unwritten or (work.parked and work.state is WorkState.PURGED):
+            unread = work.state is WorkState.PARKED and any(
+                s.state is WorkState.PARKED for s in work.superseded
+            )
+            if unwritten or unread or (work.parked and work.state is WorkState.PURGED):
                 earlier += replace(work.counts, before=work.counts.deleted, parked=0)
                 anew[work.uri] = ObjectWork(uri=work.uri, bytes_before=work.bytes_before)
         if self.rounds(dataset):
@@ -153,6 +157,10 @@ class Acts:
         self.journal.put_works(
             dataset.name, [w.to(WorkState.PARKED, reason=_RESTLESS) for w in works]
         )
+        self._put_horizon(dataset, self.doors.reader.now().isoformat())
+
+    def look_no_further(self, dataset: Dataset) -> None:
+        """A legal hold forbids the dataset's erasure: the horizon is now, for the second look."""
         self._put_horizon(dataset, self.doors.reader.now().isoformat())
 
     def _put_horizon(self, dataset: Dataset, at: str) -> None:
@@ -293,6 +301,12 @@ class Acts:
             say=self.say,
         )
 
+    def hold_findings(self, dataset: Dataset) -> None:
+        """What the second look just saw in a dataset under a legal hold of ours is held: nobody was
+        allowed to take it out.
+        """
+        hold_residue(self.journal, dataset)
+
     def verify_places(self) -> None:
         """The same for what lies beside the datasets."""
         look_beside(
@@ -320,8 +334,8 @@ class Acts:
 
     def _undo_table(self, dataset: Dataset) -> int:
         work = self.journal.table_work(dataset.name)
-        if work is None:
-            return 0
+        if work is None or (work.expired and work.state is not WorkState.COMMITTED):
+            return 0  # an earlier pass destroyed it; this one has nothing there to put back
         undone = undo_table(
             work,
             engine=self.engine,

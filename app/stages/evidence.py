@@ -18,11 +18,12 @@ from app.audit.objectlist import SEALED_BELOW, ObjectList, object_list, open_lis
 from app.audit.reports import run_report, subject_report
 from app.audit.screening import Screen
 from app.audit.signing import Signer
-from app.domain.datasets import DataMap
+from app.domain.canary import Limit, only
+from app.domain.datasets import DataMap, Dataset
 from app.domain.failpoints import failpoint
 from app.domain.findings import Finding, Seen, Verdict, What
 from app.domain.identifiers import Identity
-from app.domain.receipts import Counts
+from app.domain.receipts import Counts, TableWork
 from app.domain.report_facts import object_facts, subject_facts, table_facts
 from app.domain.reports import (
     CaseFacts,
@@ -35,8 +36,10 @@ from app.domain.reports import (
     outcome_of,
     verdict_of,
 )
+from app.stages.anew import kept_aside
 from app.stages.ports import Journal
 from app.stages.search import Seeing, seeing
+from app.stages.uploads import ended_uploads
 
 _PARTS = ("clearlake", "pyarrow", "pyiceberg", "boto3", "ahocorasick-rs")
 _TIMES = ("resolved", "planned", "erased", "checked", "purging", "purged", "verified")
@@ -89,22 +92,27 @@ def build_reports(
     case_key: Callable[[str], str],
     cases: Mapping[str, CaseFacts] | None,
     reported_at: datetime | None = None,
+    limit: Limit | None = None,
 ) -> Built:
     """Build and sign every report. The same journal (and cases) make the same bytes.
 
     `case_key`: a subject's name -> the id of the data key whose salt its commitments have; it is
     made unless it is there. `cases`: by subject's name; None in an offline run. `reported_at`: by
-    default when the verify stage ended. KeyMissingError once a key was shredded.
+    default when the verify stage ended. `limit`: the part of the lake that this pass went over;
+    what was not looked at is listed. KeyMissingError once a key was shredded.
     """
+    gone_over = only(data_map, limit)
     screen = Screen.of(i.value for identity in identities for i in identity.identifiers)
-    seen = seeing(journal, data_map)
-    objects = _objects(run_id, data_map, len(identities), journal=journal, keys=keys, screen=screen)
+    seen = seeing(journal, data_map, limit=limit)
+    objects = _objects(
+        run_id, gone_over, len(identities), journal=journal, keys=keys, screen=screen
+    )
     times = _times(journal)
     signer = keys.signer()
     facts = RunFacts(
         run_id=run_id,
         subjects=_subjects(identities, keys, case_key=case_key, cases=cases),
-        datasets=_datasets(data_map, journal, seen=seen),
+        datasets=_datasets(gone_over, journal, seen=seen),
         verification=VerificationFacts(
             code="app.lake.verify",
             credential="verify",
@@ -179,6 +187,7 @@ def _datasets(data_map: DataMap, journal: Journal, *, seen: Seeing) -> tuple[Dat
             horizon=seen.horizons[dataset.name],
             seen=seen.seen.get(dataset.name, Seen()),
         )
+        facts = _with_uploads(facts, journal)
         earlier = journal.document(f"earlier:{dataset.name}", Counts) or Counts()
         found.append(_for_whom(replace(facts, counts=facts.counts + earlier), seen.findings))
     for dataset in data_map.tables:
@@ -190,8 +199,34 @@ def _datasets(data_map: DataMap, journal: Journal, *, seen: Seeing) -> tuple[Dat
             horizon=seen.horizons[dataset.name],
             seen=seen.seen.get(dataset.name, Seen()),
         )
-        found.append(_for_whom(facts, seen.findings))
+        found.append(
+            _for_whom(_with_uploads(_with_earlier(facts, dataset, journal), journal), seen.findings)
+        )
     return tuple(found)
+
+
+def _with_earlier(facts: DatasetFacts, dataset: Dataset, journal: Journal) -> DatasetFacts:
+    """With what an earlier, limited pass did to a table that was begun anew since."""
+    before = journal.document(kept_aside(dataset.name), TableWork)
+    if before is None:
+        return facts
+    earlier = table_facts(dataset, before, horizon="")
+    return replace(
+        facts,
+        changed=facts.changed + earlier.changed,
+        counts=facts.counts + earlier.counts,
+        files_purged=facts.files_purged + earlier.files_purged,
+        snapshots_added=facts.snapshots_added + earlier.snapshots_added,
+        snapshots_expired=facts.snapshots_expired + earlier.snapshots_expired,
+    )
+
+
+def _with_uploads(facts: DatasetFacts, journal: Journal) -> DatasetFacts:
+    number = ended_uploads(journal, facts.dataset.name)
+    if not number:
+        return facts
+    said = f"Open uploads that were ended, because nobody can read what they hold: {number}."
+    return replace(facts, warnings=(*facts.warnings, said))
 
 
 def _for_whom(facts: DatasetFacts, findings: Sequence[Finding]) -> DatasetFacts:
@@ -221,6 +256,7 @@ def _objects(
 ) -> ObjectList:
     """The object list; what was sealed once is kept, so that a repeat gives the same bytes."""
     tables = [(d, journal.table_work(d.name)) for d in data_map.tables]
+    tables += [(d, journal.document(kept_aside(d.name), TableWork)) for d in data_map.tables]
     document = object_list(
         run_id,
         objects=[(d, w) for d in data_map.bronze for w in journal.works(d.name)],

@@ -64,4 +64,5 @@ def _table_plan(dataset: Dataset, doors: Doors) -> DatasetPlan:
         bytes=sum(f.size for f in files),
         rows=sum(f.rows for f in files),
         snapshots=len(head.snapshots),
+        refs=tuple(sorted(set(head.refs) - {"main"})),
     )

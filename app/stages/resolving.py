@@ -13,12 +13,19 @@ from app.domain.identifiers import Identity, Subject
 from app.lake.identities import resolve
 from app.lake.mapcheck import check_map
 from app.lake.ports import Doors
+from app.lake.tally import Tally
 
 
 def resolve_people(
-    subjects: Sequence[Subject], *, data_map: DataMap, doors: Doors, shared_review: str | None
+    subjects: Sequence[Subject],
+    *,
+    data_map: DataMap,
+    doors: Doors,
+    shared_review: str | None,
+    tally: Tally | None = None,
 ) -> list[Identity]:
     """The identity of each subject, in the given order. Reads only; the map was checked before.
+    `tally` counts what is met on the way.
 
     `shared_review`: tombstone | keep, for shared values that the map leaves to a person; None
     leaves them undecided (`review`).
@@ -29,6 +36,7 @@ def resolve_people(
         store=doors.reader,
         engine=doors.engine,
         shared_review=shared_review,
+        tally=tally,
     )
 
 
@@ -57,7 +65,7 @@ def lake_fingerprint(data_map: DataMap, doors: Doors) -> str:
 
 def _parts(data_map: DataMap, doors: Doors) -> Iterator[str]:
     yield data_map.digest
-    for dataset in data_map.bronze:
+    for dataset in (d for d in data_map.bronze if d.replica_of is None):
         assert dataset.location is not None
         yield dataset.name
         for version in doors.reader.versions(dataset.location):

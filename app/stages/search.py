@@ -5,18 +5,23 @@ app.lake.verify.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
+from app.domain.canary import Limit, only, untouched
 from app.domain.datasets import DataMap, Dataset
+from app.domain.errors import AccessDeniedError, StageError
 from app.domain.failpoints import failpoint
-from app.domain.findings import Finding, Seen
+from app.domain.findings import Finding, Seen, What
+from app.domain.holds import BY_HOLD
 from app.domain.identifiers import Subject, Targets
 from app.domain.progress import Say
 from app.domain.receipts import TableWork
+from app.lake.bronze import listed
 from app.lake.ports import Doors
 from app.lake.verify import Verified, find_person, verify_beside, verify_dataset
+from app.lake.verify.records import AlsoListed
 from app.stages.ports import Journal
 from app.stages.resolving import resolve_checked
 
@@ -73,9 +78,23 @@ def look_at_dataset(
         objects=journal.works(dataset.name) if dataset.table is None else (),
         tables=tables,
         horizon=horizon,
+        also_listed=_also_listed(doors),
         progress=lambda name, done, of: say("verify", name, done, of),
     )
     _put(journal, f"seeing:{dataset.name}", _part(verified, words, horizon))
+
+
+def hold_residue(journal: Journal, dataset: Dataset) -> None:
+    """Residue in a dataset that a legal hold of ours kept from being erased is HELD, with the hold
+    named as its reason; everything else that was seen stays as it is. Twice is the same.
+    """
+    name = f"seeing:{dataset.name}"
+    part = _looked(journal, name)
+    findings = tuple(
+        replace(f, what=What.HELD, detail=BY_HOLD) if f.what is What.RESIDUE else f
+        for f in part.findings
+    )
+    _put(journal, name, replace(part, findings=findings))
 
 
 def look_beside(
@@ -88,15 +107,19 @@ def look_beside(
         store=doors.verifier,
         metadata_location=_metadata_location(doors),
         tables=_table_works(data_map, journal),
+        catalog_tables=catalog_tables(doors),
         progress=lambda name, done, of: say("verify", name, done, of),
     )
     _put(journal, _BESIDE, _part(verified, "", None))
 
 
-def seeing(journal: Journal, data_map: DataMap) -> Seeing:
-    """All that the second look saw, once every dataset and what lies beside them was looked at."""
-    parts = {d.name: _looked(journal, f"seeing:{d.name}") for d in data_map.datasets}
-    beside = _looked(journal, _BESIDE)
+def seeing(journal: Journal, data_map: DataMap, *, limit: Limit | None = None) -> Seeing:
+    """All that the second look saw, once every dataset and what lies beside them was looked at; or
+    what the run was limited to, and then also what was not looked at.
+    """
+    looked_at = only(data_map, limit).datasets
+    parts = {d.name: _looked(journal, f"seeing:{d.name}") for d in looked_at}
+    beside = _looked(journal, _BESIDE) if limit is None else _part_of(untouched(data_map, limit))
     every = [*parts.values(), beside]
     # The tables' own horizons were reached when the erase stage ended, at the latest.
     committed_at = datetime.fromisoformat(journal.fact("erased_at") or "")
@@ -132,6 +155,11 @@ def _part(verified: Verified, horizon: str, horizon_at: datetime | None) -> _Par
     return _Part(verified.findings, dict(verified.seen), verified.undeclared, horizon, horizon_at)
 
 
+def _part_of(findings: Iterable[Finding]) -> _Part:
+    """Of what nobody looked at."""
+    return _Part(tuple(findings), {}, (), "", None)
+
+
 def _put(journal: Journal, name: str, part: _Part) -> None:
     failpoint("stages.before_seeing")
     journal.put_document(name, part)
@@ -140,13 +168,31 @@ def _put(journal: Journal, name: str, part: _Part) -> None:
 
 def _looked(journal: Journal, name: str) -> _Part:
     part = journal.document(name, _Part)
-    assert part is not None
+    if part is None:
+        raise StageError("The journal lacks a look of the verify stage: verify again.")
     return part
 
 
 def _order(found: Finding) -> tuple[str, ...]:
     parts = (found.what, found.layer, found.dataset, found.place, found.detail, found.subject)
     return tuple(map(str, parts))
+
+
+def catalog_tables(doors: Doors) -> Sequence[str] | None:
+    """Every table of the catalog; None where the verifier's credential may not list them."""
+    try:
+        return doors.verify_engine.tables() if doors.verify_engine is not None else ()
+    except AccessDeniedError:
+        return None
+
+
+def _also_listed(doors: Doors) -> AlsoListed:
+    """The reading credential's view of objects that the verifier's does not list."""
+
+    def also(uris: Sequence[str]) -> list[str]:
+        return [uri for uri, versions in listed(doors.reader, uris).items() if versions]
+
+    return also
 
 
 def _metadata_location(doors: Doors) -> Callable[[str], str]:

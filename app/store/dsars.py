@@ -6,13 +6,14 @@ Not here: which move is legal (app.domain.dsars), what is sealed and how (app.se
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, exists, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, Row, Select, exists, func, insert, select, tuple_, update
 from sqlalchemy.dialects import postgresql
 
+from app.domain.breakers import Breaker, BreakerKind
 from app.domain.dsars import CLOSED, DsarType, Regulation, RequesterKind, Role, State
 from app.domain.errors import NotFoundError
 from app.store.tables import dsar, dsar_digest, scope
@@ -60,6 +61,8 @@ class Dsar:
     shared_count: int | None
     outcome: str | None
     verdict: str | None
+    breakers: tuple[Breaker, ...]
+    accepted: tuple[str, ...]
     waiting_until: datetime | None
     waiting_reason: str | None
     settle_until: datetime | None
@@ -169,6 +172,22 @@ def open_cases_of(
     return [row.id for row in rows]
 
 
+def count_since(tx: Transaction, *, requested_by: str, since: datetime, limit: int) -> int:
+    """How many cases an actor has opened since then; counted up to `limit`."""
+    theirs = (
+        select(dsar.c.id)
+        .where(dsar.c.requested_by == requested_by, dsar.c.created_at > since)
+        .limit(limit)
+        .subquery()
+    )
+    return int(tx.run(select(func.count()).select_from(theirs)).scalar_one())
+
+
+def breakers_row(breakers: Iterable[Breaker]) -> list[dict[str, Any]]:
+    """As the column keeps them."""
+    return [asdict(b) for b in breakers]
+
+
 def received(tx: Transaction, *, besides: Collection[str], limit: int) -> list[Dsar]:
     """Erasure cases whose scope nobody has looked for yet, the oldest first."""
     rows = tx.run(
@@ -212,4 +231,10 @@ def _dsar(row: Row[Any]) -> Dsar:
     values["regulation"] = Regulation(row.regulation)
     values["role"] = Role(row.role)
     values["requester_kind"] = RequesterKind(row.requester_kind)
+    values["breakers"] = tuple(_breaker(b) for b in row.breakers)
+    values["accepted"] = tuple(row.accepted or ())
     return Dsar(**values)
+
+
+def _breaker(stored: Mapping[str, Any]) -> Breaker:
+    return Breaker(**{**stored, "kind": BreakerKind(stored["kind"])})

@@ -10,6 +10,7 @@ from sqlalchemy import delete, func, select
 
 from app.domain.dsars import State
 from app.store.dsars import put
+from app.store.holds import forget_identity
 from app.store.tables import dsar, dsar_digest, run_document, scope, work
 from app.store.transaction import Transaction
 
@@ -42,6 +43,7 @@ def past_retention(tx: Transaction, *, limit: int) -> list[str]:
 def clear_case(tx: Transaction, dsar_id: str, *, shredded_at: datetime) -> None:
     """Delete everything that leads to the person; external_ref and reasons stay sealed."""
     tx.run(delete(scope).where(scope.c.dsar_id == dsar_id))
+    forget_identity(tx, dsar_id)
     mine = dsar_digest.c.dsar_id == dsar_id
     tx.run(delete(dsar_digest).where(mine, dsar_digest.c.kind != EXTERNAL_REF))
     put(tx, dsar_id, sealed_subject=None, sealed_note=None, shredded_at=shredded_at)

@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select, tex
 from app.domain.failpoints import failpoint
 from app.domain.runs import ENDED, Stage
 from app.domain.steps import EXCLUSIVE, OPEN, Step, StepEnd, StepKind, StepState
+from app.store.holds import is_step_held
 from app.store.steps import StepRow, step_row
 from app.store.tables import run, step
 from app.store.transaction import Transaction
@@ -24,6 +25,7 @@ from app.store.transaction import Transaction
 _OPEN = sorted(OPEN)
 _AWAY = tuple(s.value for s in (Stage.PENDING, *sorted(ENDED)))
 """Stages in which a run is not at work on the lake."""
+_CHANGES = (StepKind.ERASE, StepKind.PURGE)
 _SHARED = text("select pg_advisory_xact_lock_shared(4815162344)")
 _ALONE = text("select pg_advisory_xact_lock(4815162344)")
 _LEADER = text("select pg_try_advisory_xact_lock(4815162345)")
@@ -34,7 +36,7 @@ class Pulse(StrEnum):
 
     HELD = "held"
     STOPPED = "stopped"
-    """Held, but the run was told to stop."""
+    """Held, but the run was told to stop, or a legal hold forbids the step."""
     LOST = "lost"
 
 
@@ -136,12 +138,13 @@ def _held(held: Step) -> ColumnElement[bool]:
 
 
 def heartbeat(tx: Transaction, held: Step, *, lease: timedelta) -> Pulse:
-    """Prolong the lease, and learn whether the run was told to stop."""
+    """Prolong the lease, and learn whether the run was told to stop, or the step is forbidden."""
+    forbidden = and_(step.c.kind.in_(_CHANGES), is_step_held())
     row = tx.run(
         update(step)
         .where(_held(held))
         .values(lease_until=func.now() + lease)
-        .returning(_stopped().label("stopped"))
+        .returning(or_(_stopped(), forbidden).label("stopped"))
     ).one_or_none()
     if row is None:
         return Pulse.LOST

@@ -33,7 +33,7 @@ def migrate(owner_url: str, service_url: str) -> str:
     away, or somebody else holds a table for longer than five seconds.
     """
     owner = _engine(owner_url, name="CLEARLAKE_OWNER_DATABASE_URL")
-    service = _url(service_url, name="CLEARLAKE_DATABASE_URL")
+    service = url_of(service_url, name="CLEARLAKE_DATABASE_URL")
     if owner.url.username == service.username:
         raise SettingsError(
             "CLEARLAKE_DATABASE_URL: names the owner's role. Expected a role of its own; "
@@ -62,7 +62,7 @@ def open_catalog(owner_url: str, catalog_url: str) -> None:
     owner = _engine(owner_url, name="CLEARLAKE_OWNER_DATABASE_URL")
     try:
         with owner.begin() as connection:
-            rights.open_catalog(connection, _url(catalog_url, name="CLEARLAKE_CATALOG_URI"))
+            rights.open_catalog(connection, url_of(catalog_url, name="CLEARLAKE_CATALOG_URI"))
     except OperationalError as err:
         raise _unavailable(err) from None
     finally:
@@ -71,7 +71,7 @@ def open_catalog(owner_url: str, catalog_url: str) -> None:
 
 def login_url(url: str, user: str, password: str) -> str:
     """The same database for another login."""
-    login = _url(url, name="CLEARLAKE_OWNER_DATABASE_URL").set(username=user, password=password)
+    login = url_of(url, name="CLEARLAKE_OWNER_DATABASE_URL").set(username=user, password=password)
     return login.render_as_string(hide_password=False)
 
 
@@ -110,10 +110,10 @@ def _unavailable(err: OperationalError) -> DatabaseUnavailableError:
 
 
 def _engine(url: str, *, name: str) -> Engine:
-    return create_engine(_url(url, name=name), poolclass=NullPool, hide_parameters=True)
+    return create_engine(url_of(url, name=name), poolclass=NullPool, hide_parameters=True)
 
 
-def _url(url: str, *, name: str) -> URL:
+def url_of(url: str, *, name: str) -> URL:
     expected = f"{name}: expected postgresql+psycopg://user:password@host/database."
     try:
         made = make_url(url)

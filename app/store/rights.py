@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from app.domain.errors import SettingsError
 from app.domain.failpoints import failpoint
+from app.store.hold_tables import hold, hold_digest, identity_digest
 from app.store.tables import APPEND_ONLY, SCHEMA
 
 GROUP = "clearlake_service"
@@ -32,6 +33,9 @@ RIGHTS: Mapping[str, tuple[str, ...]] = {
     "dsar": CHANGE,
     "dsar_digest": REMOVE,
     "scope": EVERYTHING,
+    identity_digest.name: REMOVE,
+    hold.name: CHANGE,
+    hold_digest.name: REMOVE,
     "run": CHANGE,
     "run_dsar": EVERYTHING,
     "run_fact": CHANGE,

@@ -35,6 +35,8 @@ from app.domain.steps import OPEN, StepKind, StepState
 from app.store.tables import dsar, finding, run, run_document, run_dsar, run_fact, step
 from app.store.transaction import Transaction
 
+LIMIT = "limit"
+"""The fact that says to which part of the lake a run is limited; empty: no more."""
 _TAKING = text("select pg_advisory_xact_lock(4815162346)")
 
 

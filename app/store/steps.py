@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, func, null, select, tuple_
+from sqlalchemy import Row, func, null, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from typeid import TypeID
 
 from app.domain.failpoints import failpoint
-from app.domain.steps import OPEN, NewStep, StepKind, StepState
-from app.store.tables import step
+from app.domain.runs import Stage
+from app.domain.steps import OPEN, TOGETHER, NewStep, StepKind, StepState
+from app.store.tables import run, step
 from app.store.transaction import Transaction
 
 _CHUNK = 1000
@@ -37,6 +38,10 @@ class StepRow:
     receipt: Mapping[str, int | str] = field(default_factory=dict)
     error_code: str | None = None
     reason: str | None = None
+    max_attempts: int = 5
+    lease_owner: str | None = None
+    since: datetime | None = None
+    """When it came to this state, or was last at work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +137,18 @@ def of_run(tx: Transaction, run_id: str) -> list[StepRow]:
     return [step_row(r) for r in rows]
 
 
+def page(
+    tx: Transaction, run_id: str, *, states: Sequence[StepState], after: str | None, limit: int
+) -> list[StepRow]:
+    """Steps of a run in these states (none: in any), in the order of their ids, from behind one."""
+    query = select(step).where(step.c.run_id == run_id)
+    if states:
+        query = query.where(step.c.state.in_([s.value for s in states]))
+    if after is not None:
+        query = query.where(step.c.id > after)
+    return [step_row(r) for r in tx.run(query.order_by(step.c.id).limit(limit))]
+
+
 def get(tx: Transaction, step_id: str) -> StepRow | None:
     """One step, or None."""
     row = tx.run(select(step).where(step.c.id == step_id)).one_or_none()
@@ -151,18 +168,46 @@ def progress(tx: Transaction, run_id: str) -> list[Progress]:
 
 
 def deferred_runs(tx: Transaction) -> list[str]:
-    """Runs with a DEFERRED step whose date has come."""
+    """Runs with a DEFERRED (or HELD) step whose date has come, and none that follows soon after."""
     rows = tx.run(
-        select(step.c.run_id)
+        select(step.c.run_id, step.c.not_before)
         .where(
-            step.c.state == StepState.DEFERRED,
-            step.c.not_before <= func.now(),
+            step.c.state.in_([StepState.DEFERRED, StepState.HELD]),
+            step.c.not_before.is_not(None),
             step.c.run_id.is_not(None),
         )
+        .order_by(step.c.run_id, step.c.not_before)
+    )
+    dates: dict[str, list[datetime]] = {}
+    for row in rows:
+        dates.setdefault(row.run_id, []).append(row.not_before)
+    now = tx.now()
+    return [
+        run_id
+        for run_id, ends in dates.items()
+        if max(end for end in ends if end <= ends[0] + TOGETHER) <= now
+    ]
+
+
+def held_runs(tx: Transaction) -> list[str]:
+    """Pending runs with a HELD step."""
+    rows = tx.run(
+        select(step.c.run_id)
+        .join(run, run.c.id == step.c.run_id)
+        .where(step.c.state == StepState.HELD, run.c.stage == Stage.PENDING)
         .distinct()
         .order_by(step.c.run_id)
     )
     return list(rows.scalars())
+
+
+def end_holds(tx: Transaction, run_id: str) -> None:
+    """The HELD steps of a run are due now."""
+    tx.run(
+        update(step)
+        .where(step.c.run_id == run_id, step.c.state == StepState.HELD)
+        .values(not_before=func.now())
+    )
 
 
 def step_row(row: Row[Any]) -> StepRow:
@@ -178,4 +223,7 @@ def step_row(row: Row[Any]) -> StepRow:
         receipt=row.receipt or {},
         error_code=row.error_code,
         reason=row.reason,
+        max_attempts=row.max_attempts,
+        lease_owner=row.lease_owner,
+        since=row.ended_at or row.started_at or row.created_at,
     )

@@ -6,15 +6,28 @@ Not here: what is suppressed and for how long (app.services.suppression), what a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import Select, delete, func, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    and_,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 
 from app.domain.dsars import State
-from app.domain.runs import AT_WORK
+from app.domain.runs import AT_WORK, Stage
+from app.store.hold_tables import hold_digest, identity_digest
+from app.store.runs import LIMIT
 from app.store.tables import (
     consent_digest,
     dsar,
@@ -116,6 +129,47 @@ def suppressed(tx: Transaction, digests: Iterable[Digest]) -> list[Suppressed]:
     ]
 
 
+def fences(tx: Transaction, states: Iterable[State]) -> Iterator[tuple[Digest, str, datetime]]:
+    """(digest, scope, fence) of everything that lives, of cases in these states, whose erasure
+    cannot be undone any more.
+    """
+    s = suppression.c
+    past = exists().where(
+        run_fact.c.run_id == s.run_id, run_fact.c.name == "past_return", run_fact.c.value == "1"
+    )
+    rows = tx.run(
+        select(s.generation, s.digest, s.scope, s.fence)
+        .join(dsar, dsar.c.id == s.dsar_id)
+        .join(run, run.c.id == s.run_id)
+        .where(
+            s.until > func.now(),
+            dsar.c.state.in_(sorted(states)),
+            or_(run.c.stage == Stage.CLOSED, past),
+        )
+    )
+    return (((r.generation, r.digest), r.scope, r.fence) for r in rows.yield_per(_CHUNK))
+
+
+def erased_since(tx: Transaction, since: datetime, states: Iterable[State]) -> dict[str, bool]:
+    """Cases in these states that a run was at work on at `since` or later -> whether any digest of
+    theirs lives. Sorted.
+    """
+    lives = exists().where(suppression.c.dsar_id == dsar.c.id, suppression.c.until > func.now())
+    rows = tx.run(
+        select(dsar.c.id, lives.label("lives"))
+        .join(run_dsar, run_dsar.c.dsar_id == dsar.c.id)
+        .join(run, run.c.id == run_dsar.c.run_id)
+        .where(
+            dsar.c.state.in_(sorted(states)),
+            run.c.stage != Stage.UNDONE,
+            or_(run.c.ended_at.is_(None), run.c.ended_at >= since),
+        )
+        .distinct()
+        .order_by(dsar.c.id)
+    )
+    return {r.id: r.lives for r in rows}
+
+
 def put_active_again(tx: Transaction, dsar_id: str, digests: Iterable[Digest]) -> None:
     """Write down that these values of a case were said to be active again, from now on."""
     s = suppression.c
@@ -129,14 +183,15 @@ def expire(tx: Transaction) -> int:
     return tx.run(delete(suppression).where(suppression.c.until <= func.now())).rowcount
 
 
-def lift(tx: Transaction, run_id: str) -> int:
-    """Delete what a run wrote: everything it erased was put back. How many."""
-    return tx.run(delete(suppression).where(suppression.c.run_id == run_id)).rowcount
+def lift(tx: Transaction, run_id: str, dsar_ids: Collection[str]) -> int:
+    """Delete what a run wrote of these cases: what it erased was put back. How many."""
+    mine = suppression.c.run_id == run_id, suppression.c.dsar_id.in_(sorted(dsar_ids))
+    return tx.run(delete(suppression).where(*mine)).rowcount
 
 
 def digest_rows(tx: Transaction, generation: int) -> int:
     """How many rows of any table still need this digest key."""
-    tables = suppression, dsar_digest, consent_digest
+    tables = suppression, dsar_digest, consent_digest, identity_digest, hold_digest
     return sum(
         tx.run(select(func.count()).where(t.c.generation == generation)).scalar_one()
         for t in tables
@@ -198,8 +253,8 @@ def last_horizons(tx: Transaction, dsar_ids: Iterable[str]) -> dict[tuple[str, s
 
 
 def runs_at_work(tx: Transaction) -> frozenset[str]:
-    """Runs that are at work on the lake."""
-    rows = tx.run(select(run.c.id).where(run.c.stage.in_(sorted(AT_WORK))))
+    """Runs that are at work on the lake, or have a part of it behind them and the rest to do."""
+    rows = tx.run(select(run.c.id).where(_has_work()))
     return frozenset(rows.scalars())
 
 
@@ -210,11 +265,15 @@ def cases_at_work(tx: Transaction, dsar_ids: Iterable[str]) -> frozenset[str]:
 
 
 def _at_work() -> Select[tuple[str]]:
-    return (
-        select(run_dsar.c.dsar_id)
-        .join(run, run.c.id == run_dsar.c.run_id)
-        .where(run.c.stage.in_(sorted(AT_WORK)))
+    return select(run_dsar.c.dsar_id).join(run, run.c.id == run_dsar.c.run_id).where(_has_work())
+
+
+def _has_work() -> ColumnElement[bool]:
+    limited = select(run_fact.c.run_id).where(
+        run_fact.c.run_id == run.c.id, run_fact.c.name == LIMIT, run_fact.c.value != ""
     )
+    waits = and_(run.c.stage == Stage.PENDING, limited.exists())
+    return or_(run.c.stage.in_(sorted(AT_WORK)), waits)
 
 
 def lock_cases(tx: Transaction, dsar_ids: Iterable[str]) -> dict[str, State]:

@@ -120,6 +120,8 @@ dsar = Table(
     Column("shared_count", Integer),
     Column("outcome", Text),
     Column("verdict", Text),
+    Column("breakers", JSONB, nullable=False, server_default=text("'[]'")),  # tripped, in numbers
+    Column("accepted", ARRAY(Text)),  # which of them the approver accepted by name
     Column("waiting_until", _Time),
     Column("waiting_reason", Text),
     Column("settle_until", _Time),
@@ -128,6 +130,7 @@ dsar = Table(
     Column("retain_until", _Time),
     Index(None, "state", "due_at"),
     Index(None, "created_at", "id"),
+    Index(None, "requested_by", "created_at"),
 )
 
 dsar_digest = Table(

@@ -7,10 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, Executable, create_engine, func, select, update
+from sqlalchemy import (
+    Connection,
+    CursorResult,
+    Executable,
+    create_engine,
+    event,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -26,6 +35,11 @@ _DEAD_LINES = {
     "tcp_user_timeout": 20_000,
 }
 """libpq: a server that went away without a word is noticed within 20 s."""
+
+ASLEEP = timedelta(seconds=20)
+"""A process that is stopped in the middle of a transaction (a paused machine, a debugger) holds
+locks that everybody needs. After that long the database takes them back.
+"""
 
 Ring = Callable[[Sequence[str]], bool]
 """Wakes workers for steps; False when the broker does not answer. Never raises."""
@@ -54,8 +68,10 @@ class Transaction:
 class Database:
     """A pool of connections to one database."""
 
-    def __init__(self, url: str, *, ring: Ring, pool: int = 10) -> None:
-        """`url`: postgresql+psycopg://... of the service's own role. `ring`: the bell."""
+    def __init__(self, url: str, *, ring: Ring, pool: int = 10, asleep: timedelta = ASLEEP) -> None:
+        """`url`: postgresql+psycopg://... of the service's own role. `ring`: the bell. `asleep`:
+        how long a transaction may stand still.
+        """
         self._ring = ring
         self._engine = create_engine(
             url,
@@ -66,6 +82,12 @@ class Database:
             hide_parameters=True,
             connect_args={"application_name": "clearlake", **_DEAD_LINES},
         )
+        milliseconds = round(asleep.total_seconds() * 1000)
+
+        @event.listens_for(self._engine, "connect")
+        def limit(connection: Any, _: object) -> None:
+            connection.execute(f"set idle_in_transaction_session_timeout = {milliseconds}")
+            connection.commit()
 
     def close(self) -> None:
         """Close every connection of the pool."""
@@ -110,8 +132,8 @@ class Database:
             raise DatabaseUnavailableError("Every database connection is busy.") from err
 
 
-_UNAVAILABLE = ("08", "57P", "53", "40001", "40P01", "55P03")
-"""SQLSTATE: connection, shutdown, resources, serialisation, deadlock, lock timeout."""
+_UNAVAILABLE = ("08", "57P", "53", "40001", "40P01", "55P03", "25P03")
+"""SQLSTATE: connection, shutdown, resources, serialisation, deadlock, lock timeout, slept."""
 
 
 def _is_unavailable(err: DBAPIError) -> bool:

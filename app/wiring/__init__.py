@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
 from app.audit.keys import KeyStore
+from app.domain.breakers import Limits
 from app.domain.errors import SettingsError
 from app.services.parts import Parts, Rules
 from app.settings import PREFIX, Settings, read_settings
@@ -27,6 +28,12 @@ def rules_of(settings: Settings) -> Rules:
     names = {f.name for f in fields(Rules)} & set(Settings.model_fields)
     return Rules(
         **{name: getattr(settings, name) for name in names},
+        breakers=Limits(
+            linked=settings.max_linked,
+            rows=settings.max_rows,
+            row_share=settings.max_row_share,
+            dsars_a_day=settings.max_dsars_a_day,
+        ),
         service_keys_may_approve=settings.env == "demo",
     )
 
@@ -68,7 +75,9 @@ def service_parts(settings: Settings, *, ring: Ring) -> Parts:
     assert settings.database_url is not None
     assert settings.key_folder is not None
     return Parts(
-        database=Database(settings.database_url.get_secret_value(), ring=ring),
+        database=Database(
+            settings.database_url.get_secret_value(), ring=ring, asleep=settings.lease / 2
+        ),
         keys=KeyStore.open(settings.key_folder),
         rules=rules_of(settings),
     )

@@ -20,10 +20,11 @@ from app.domain.datasets import Catalog, DataMap
 from app.domain.errors import SettingsError
 from app.lake.datamap import read_map
 from app.lake.local import LocalLoader, LocalPurger, LocalStore
-from app.lake.ports import Doors, Loader, TableEngine
+from app.lake.ports import Doors, Loader, ObjectStore
 from app.lake.pyiceberg_engine import PyIcebergEngine
 from app.lake.s3 import S3Loader, S3Purger, S3Store
 from app.lake.table_names import normalise
+from app.lake.table_ports import TableEngine
 from app.services.parts import Lake, Parts
 from app.services.readiness import Check, Health
 from app.settings import Settings, with_files
@@ -79,6 +80,17 @@ def lake_doors(settings: Settings, data_map: DataMap) -> Iterator[Doors]:
         )
         closing.callback(purger.close)
         yield Doors(reader, eraser, verifier, purger, engine, verify_engine)
+
+
+@contextmanager
+def reader_of(settings: Settings, data_map: DataMap) -> Iterator[ObjectStore]:
+    """The door to the objects of a map that reads, and no other."""
+    places = places_of(data_map, engine=None)
+    if any(place.startswith("s3://") for place in places):
+        with closing_at_end(_s3_store(settings, data_map, role=None)) as store:
+            yield store
+    else:
+        yield LocalStore(places)
 
 
 def _s3_store(settings: Settings, data_map: DataMap, *, role: str | None) -> S3Store:
@@ -148,6 +160,15 @@ def worker_parts(settings: Settings, *, ring: Ring) -> Parts:
     spool = settings.spool or Path(tempfile.gettempdir()) / f"clearlake-spool-{os.getuid()}"
     spool.mkdir(mode=0o700, parents=True, exist_ok=True)
     return replace(parts, lake=Lake(data_map, lambda: lake_doors(settings, data_map), spool))
+
+
+def parts_with_names(settings: Settings, *, ring: Ring) -> Parts:
+    """What the HTTP service needs: no lake, but the names of its datasets where a map is given."""
+    parts = service_parts(settings, ring=ring)
+    if settings.lake_map is None:
+        return parts
+    named = data_map_of(settings.lake_map).datasets
+    return replace(parts, datasets=frozenset(d.name for d in named))
 
 
 def health_of(settings: Settings) -> Health:

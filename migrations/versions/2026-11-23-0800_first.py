@@ -91,6 +91,13 @@ def upgrade() -> None:
         sa.Column("shared_count", sa.Integer(), nullable=True),
         sa.Column("outcome", sa.Text(), nullable=True),
         sa.Column("verdict", sa.Text(), nullable=True),
+        sa.Column(
+            "breakers",
+            postgresql.JSONB(astext_type=sa.Text()),
+            server_default=sa.text("'[]'"),
+            nullable=False,
+        ),
+        sa.Column("accepted", postgresql.ARRAY(sa.Text()), nullable=True),
         sa.Column("waiting_until", TIME, nullable=True),
         sa.Column("waiting_reason", sa.Text(), nullable=True),
         sa.Column("settle_until", TIME, nullable=True),
@@ -102,6 +109,58 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_dsar_created_at"), "dsar", ["created_at", "id"], schema=SCHEMA)
     op.create_index(op.f("ix_dsar_state"), "dsar", ["state", "due_at"], schema=SCHEMA)
+    op.create_index(
+        op.f("ix_dsar_requested_by"), "dsar", ["requested_by", "created_at"], schema=SCHEMA
+    )
+    op.create_table(
+        "hold",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("dataset", sa.Text(), nullable=True),
+        sa.Column("sealed_value", sa.LargeBinary(), nullable=True),
+        sa.Column("sealed_reasons", sa.LargeBinary(), nullable=True),
+        sa.Column("fingerprint", sa.Text(), nullable=True),
+        sa.Column("placed_by", sa.Text(), nullable=False),
+        sa.Column("created_at", TIME, server_default=NOW, nullable=False),
+        sa.Column("released_by", sa.Text(), nullable=True),
+        sa.Column("released_at", TIME, nullable=True),
+        sa.Column("retain_until", TIME, nullable=True),
+        sa.CheckConstraint("kind in ('subject', 'dataset', 'order')", name=op.f("ck_hold_kind")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_hold")),
+        schema=SCHEMA,
+    )
+    op.create_index(op.f("ix_hold_created_at"), "hold", ["created_at", "id"], schema=SCHEMA)
+    op.create_index(
+        "ix_hold_live",
+        "hold",
+        ["kind"],
+        schema=SCHEMA,
+        postgresql_where=sa.text("released_at is null"),
+    )
+    op.create_table(
+        "hold_digest",
+        sa.Column("hold_id", sa.Text(), nullable=False),
+        sa.Column("generation", sa.Integer(), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["hold_id"], ["clearlake.hold.id"], name=op.f("fk_hold_digest_hold_id")
+        ),
+        sa.PrimaryKeyConstraint("hold_id", "generation", "digest", name=op.f("pk_hold_digest")),
+        schema=SCHEMA,
+    )
+    op.create_index(op.f("ix_hold_digest_digest"), "hold_digest", ["digest"], schema=SCHEMA)
+    op.create_table(
+        "identity_digest",
+        sa.Column("dsar_id", sa.Text(), nullable=False),
+        sa.Column("generation", sa.Integer(), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["dsar_id"], ["clearlake.dsar.id"], name=op.f("fk_identity_digest_dsar_id")
+        ),
+        sa.PrimaryKeyConstraint("dsar_id", "generation", "digest", name=op.f("pk_identity_digest")),
+        schema=SCHEMA,
+    )
+    op.create_index(op.f("ix_identity_digest_digest"), "identity_digest", ["digest"], schema=SCHEMA)
     op.create_table(
         "idempotency",
         sa.Column("actor_id", sa.Text(), nullable=False),

@@ -96,7 +96,7 @@ INTERNAL = {
     "unreachable", "object_missing", "precondition_failed", "object_conflict", "access_denied",
     "disk_full", "not_versioned", "unsupported_table", "commit_conflict", "purge_refused",
     "server_start", "stage", "check_failed", "report_invalid", "key_missing", "lease_lost",
-    "stopped",
+    "stopped", "object_unreadable", "object_archived", "object_sealed",
 }  # fmt: skip
 """Codes that no request should meet: if one does, it is 500 and nothing of it is shown."""
 

@@ -20,8 +20,8 @@ from app.domain.errors import (
     ObjectMissingError,
 )
 from app.domain.failpoints import FailpointError
-from app.lake.ports import DataFile
 from app.lake.pyiceberg_engine.commits import Change
+from app.lake.table_ports import DataFile
 
 TABLE = "lake.things"
 SCHEMA = pa.schema(
@@ -87,7 +87,8 @@ def test_a_table_is_made_once_and_its_head_tells_all(place: Any) -> None:
     assert head.metadata_location.startswith(head.location)
     assert head.columns["deep.many.element"] == "string"
     assert head.columns.keys() == head.field_ids.keys()
-    assert head.keys == ("day",)
+    assert head.keys == {0: ("day",)}
+    assert head.plain["deep.many.element"] == "deep.many"
     assert head.properties == {}
     with pytest.raises(LakeError):
         engine.head("lake.nothing")
@@ -318,7 +319,7 @@ def test_a_crash_before_the_swap_changes_nothing(
 def _with_file(engine: Any, **changed: Any) -> None:
     arguments: dict[str, Any] = {
         "content": DataFileContent.DATA,
-        "file_path": "file:///elsewhere/x.parquet",
+        "file_path": f"{engine.head(TABLE).location}/data/x.parquet",
         "file_format": FileFormat.PARQUET,
         "partition": _files(engine)[0].handle.partition,  # type: ignore[attr-defined]
         "record_count": 1,
@@ -383,3 +384,9 @@ def test_a_version_1_table_is_replaced_too(place_file: Any) -> None:
     engine.replace(TABLE, [(one, _without(engine, one, "x"))], run_id="run_1", step_id="s")
     engine.flush(TABLE, run_id="run_1", step_id="f")
     assert _who(engine) == ["y"]
+
+
+def test_every_table_is_listed_in_nested_namespaces_too(place: Any) -> None:
+    for name in ("lake.things", "lake.deep.er.things", "alone.things"):
+        place.engine.create_table(name, SCHEMA, partition_by=None, properties={})
+    assert place.engine.tables() == ["alone.things", "lake.deep.er.things", "lake.things"]

@@ -51,7 +51,8 @@ def test_nothing_is_erased_that_was_not_approved() -> None:
     assert set(MOVES[Move.APPROVE]) == {State.AWAITING_APPROVAL}
     assert set(MOVES[Move.TAKE]) == {State.QUEUED}
     into_queue = {m for m, table in MOVES.items() if State.QUEUED in table.values()}
-    assert into_queue == {Move.APPROVE}
+    assert into_queue == {Move.APPROVE, Move.LIFT_APPROVED}
+    assert set(MOVES[Move.LIFT_APPROVED]) == {State.ON_HOLD}
     # what an end, a rejection or a cancellation leads to is reached from before a run only
     for move in (Move.REJECT, Move.CANCEL):
         assert not {State.RUNNING, State.SETTLING, *CLOSED} & set(MOVES[move])

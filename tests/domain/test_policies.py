@@ -70,7 +70,7 @@ def test_keep_when_keeps_where_it_matches() -> None:
 def test_the_worst_finding_decides_the_verdict_and_a_note_never_does() -> None:
     order = [
         ({What.RESIDUE, What.CANNOT_SEE, What.ARITHMETIC}, Verdict.FAILED),
-        ({What.WITHHELD, What.HELD, What.PARKED, What.UNREADABLE}, Verdict.PARTIAL),
+        ({What.WITHHELD, What.HELD, What.PARKED, What.UNREADABLE, What.UNTOUCHED}, Verdict.PARTIAL),
         ({What.DEFERRED}, Verdict.DEFERRED),
         ({What.NOTE}, Verdict.VERIFIED),
     ]

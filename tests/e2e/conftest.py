@@ -44,9 +44,11 @@ def s3_world(place_s3: Place, tmp_path: Path, runner: Runner, servers: Servers) 
         yield world
 
 
-@pytest.fixture(params=["s3", "file"])
+@pytest.fixture(params=[pytest.param("s3", marks=pytest.mark.long), "file"])
 def world(request: pytest.FixtureRequest) -> World:
-    """A made lake of each kind: the test runs on both."""
+    """A made lake of each kind: the test runs on both; `make test` takes the folder, or what the
+    test asks for.
+    """
     name = {"s3": "s3_world", "file": "folder_world"}[request.param]
     found: World = request.getfixturevalue(name)
     return found

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.worlds import World
 
 
@@ -22,6 +24,7 @@ def test_the_plan_changes_no_byte_and_names_nobody(world: World) -> None:
     )
 
 
+@pytest.mark.parametrize("world", ["s3", "file"], indirect=True)
 def test_a_person_leaves_and_everybody_else_stays(world: World) -> None:
     user = world.cast.active_buyer
     before, gone = world.records(), world.gone(users=(user,))

@@ -57,7 +57,7 @@ def _written(folder: Path, lake: RandomLake) -> tuple[FolderStorage, dict[str, s
 @given(seed=st.integers(0, 2**32), place=st.sampled_from(PLACES), turn=st.integers(1, 3))
 @example(seed=1, place="tables.committed", turn=1)
 @settings(
-    max_examples=10,
+    max_examples=4,
     deadline=None,
     derandomize=True,
     phases=(Phase.explicit, Phase.generate),  # a lake of a seed cannot shrink

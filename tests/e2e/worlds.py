@@ -18,9 +18,10 @@ from app.domain.datasets import Catalog
 from app.lake.datamap import map_text
 from app.lake.local import LocalLoader
 from app.lake.make import Cast, make_lake
-from app.lake.ports import Loader, TableEngine
+from app.lake.ports import Loader
 from app.lake.pyiceberg_engine import PyIcebergEngine
 from app.lake.stitch import stitch
+from app.lake.table_ports import TableEngine
 from app.servers import Servers
 from tests.e2e.forking import Done, Runner, Running
 from tests.e2e.reader import Bucket, Held, in_folder

@@ -172,6 +172,7 @@ def purge(
     tags: str = "fail",
     journal: Journal | None = None,
     grace: timedelta = timedelta(hours=24),
+    run_id: str = RUN,
 ) -> TableWork:
     journal = journal or Journal()
     if not work.expired:
@@ -179,7 +180,7 @@ def purge(
         journal(work)
     return purge_table(
         work,
-        run_id=RUN,
+        run_id=run_id,
         engine=place.engine,
         store=place.reader,
         purger=place.purger(place.root),

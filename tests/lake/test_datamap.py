@@ -19,6 +19,9 @@ ENVIRONMENT = {
 HEAD = "version: 1\ncatalog: {name: l, type: sql, uri: x, warehouse: 's3://bkt/'}\ndatasets:\n"
 
 
+RAW = HEAD + " - name: raw\n   layer: bronze\n   location: 's3://bkt/raw/'\n   replicas: "
+
+
 def parse(text: str) -> object:
     return parse_map(text, source="lake.yaml", environment=ENVIRONMENT)
 
@@ -64,6 +67,43 @@ def test_the_shipped_map_is_the_contract_of_the_lake_we_make() -> None:
             + " - {name: a, layer: bronze, location: 's3://bkt/raw/'}\n"
             + " - {name: b, layer: bronze, location: 's3://bkt/raw/x/'}",
             "lake.yaml:4: expected a location of its own",
+        ),
+        *(
+            (
+                HEAD + " - name: a\n   layer: bronze\n   location: 's3://bkt/raw/'\n"
+                f"   loader: {{{loader}}}",
+                f"lake.yaml:7: expected {said}",
+            )
+            for loader, said in (
+                ("kind: mtime", "dedupe_by"),
+                ("kind: s3_event, acknowledged: false", "dedupe_by"),
+                ("kind: s3_event, acknowledged: perhaps", "one of true, false"),
+                ("kind: cron", "one of none, s3_event, glue_bookmark, mtime, manifest"),
+                ("dedupe_by: event_id", "the key kind"),
+            )
+        ),
+        (
+            HEAD + " - {name: a, layer: gold, table: t, replicas: ['s3://two/t/']}",
+            "lake.yaml:4: expected replicas only of a dataset with a location",
+        ),
+        (RAW + "[]", "lake.yaml:7: expected at least one location"),
+        (RAW + "s3://two/raw/", "lake.yaml:7: expected a list"),
+        (RAW + "\n   - raw/", "lake.yaml:8: expected s3://bucket"),
+        (RAW + "\n   - 'file:///x/'", "lake.yaml:4: expected all places on s3://"),
+        (RAW + "\n   - 's3://bkt/raw/'", "lake.yaml:4: expected a location of its own"),
+        (RAW + "\n   - 's3://bkt/'", "lake.yaml:8: expected a location of its own"),
+        (RAW + "\n   - 's3://two/r/'\n   - 's3://two/r/'", "lake.yaml:8: expected a location"),
+        (
+            RAW + "['s3://two/raw/']\n - {name: raw@1, layer: gold, table: t}",
+            "lake.yaml:7: expected each name once; 'raw@1'",
+        ),
+        (
+            RAW + "['s3://two/raw/']\nlinks: {dataset: raw@1, where: {name: x}}",
+            "lake.yaml:8: expected the name of a dataset",
+        ),
+        (
+            RAW + "['s3://two/raw/']\n - {name: a, layer: gold, table: t, built_from: [raw@1]}",
+            "lake.yaml:8: expected built_from to name datasets",
         ),
         (
             HEAD + " - {name: a, layer: gold, table: t, treatment: {kind: tombstone}}",
@@ -116,3 +156,19 @@ def test_the_digest_is_of_the_text_and_not_of_the_variables() -> None:
     two = parse_map(text, source="b", environment={"CLEARLAKE_CATALOG_URI": "other"})
     assert one.digest == two.digest
     assert one.datasets[0].table != two.datasets[0].table
+
+
+def test_each_replica_is_a_dataset_of_its_own_like_the_declared_one() -> None:
+    text = (
+        RAW + "\n   - s3://two/raw\n   - s3://three/copy/\n   loader: {kind: mtime, dedupe_by: id}"
+    )
+    found = parse_map(text, source="lake.yaml", environment={})
+    raw, first, second = found.datasets
+    assert [(d.name, d.location, d.replica_of) for d in found.bronze] == [
+        ("raw", "s3://bkt/raw/", None),
+        ("raw@1", "s3://two/raw/", "raw"),
+        ("raw@2", "s3://three/copy/", "raw"),
+    ]
+    assert first.roles == second.roles == raw.roles
+    assert (raw.loader["kind"], first.loader) == ("mtime", {})
+    assert found.at("raw@2", "location") == found.at("raw@2") == "lake.yaml:9"

@@ -26,7 +26,7 @@ from app.lake.ports import Doors
 from app.lake.pyiceberg_engine import PyIcebergEngine
 from app.lake.stitch import stitch
 from app.servers import Servers
-from app.services import endings, runs
+from app.services import endings, order_holds, runs
 from app.services.erasures import ACTS
 from app.services.ledger import Acts, Performed, Worker, perform
 from app.services.parts import Parts
@@ -46,7 +46,12 @@ ON_FILE = pytest.mark.parametrize("place", ["file"], indirect=True)
 ON_S3 = pytest.mark.parametrize("place", ["s3"], indirect=True)
 START = date(2026, 11, 2)
 EVERY_ACT: Acts = MappingProxyType(
-    {**ACTS, StepKind.SCOPE: scope_cases, StepKind.SHRED: endings.shred}
+    {
+        **ACTS,
+        StepKind.SCOPE: scope_cases,
+        StepKind.SHRED: endings.shred,
+        StepKind.LOOK: order_holds.look,
+    }
 )
 
 
@@ -83,6 +88,10 @@ class RunWorld:
         for dsar_id in ids:
             approve(self.parts, get(self.parts, dsar_id), review=None)
         return ids
+
+    def approved(self, dsar_id: str) -> None:
+        """Approve a case that waits for it (again)."""
+        approve(self.parts, get(self.parts, dsar_id), review=None)
 
     def state(self, dsar_id: str) -> State:
         return get(self.parts, dsar_id).state

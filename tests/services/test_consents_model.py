@@ -62,7 +62,7 @@ def test_any_history_leaves_in_force_what_the_model_says(parts: Parts) -> None:
     run_state_machine_as_test(
         Here,
         settings=settings(
-            max_examples=8,
+            max_examples=5,
             stateful_step_count=25,
             deadline=None,
             phases=[Phase.explicit, Phase.generate],  # shrinking takes minutes on a database

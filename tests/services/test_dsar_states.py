@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 )
 
 from app.domain.actors import WORKER, Actor
-from app.domain.dsars import CLOSED, MOVES, Move, State
+from app.domain.dsars import CLOSED, MOVES, UNAPPROVED_MOVES, Move, State
 from app.domain.errors import (
     ClearlakeError,
     FourEyesError,
@@ -68,7 +68,8 @@ class CaseMachine(RuleBasedStateMachine):
         self.approver: str | None = None
 
     def legal(self, move: Move) -> bool:
-        return self.state in MOVES[move]
+        waits = self.state is State.ON_HOLD and self.approver is None
+        return self.state in MOVES[move] and not (waits and move not in UNAPPROVED_MOVES)
 
     def expect(self, move: Move, act: Callable[[], object]) -> None:
         if self.legal(move):
@@ -139,7 +140,7 @@ class CaseMachine(RuleBasedStateMachine):
         case = get(self.parts, self.id)
         assert case.state is self.state
         assert case.approved_by == self.approver
-        if case.state not in (State.RECEIVED, State.AWAITING_APPROVAL, *CLOSED):
+        if case.state not in (State.RECEIVED, State.AWAITING_APPROVAL, State.ON_HOLD, *CLOSED):
             assert case.approved_by not in (None, case.requested_by)
         assert (case.closed_at is not None) == (case.state in (State.REJECTED, State.CANCELLED))
 

@@ -61,7 +61,7 @@ def test_a_late_event_from_before_the_erasure_begins_a_follow_up_run_of_its_valu
     erased.lands(event(USER, ANON, ts=erased.before), event(OTHER, ts=erased.before))
     assert erased.sweep() == {
         "places": 1, "unreadable": 0, "cases": 1, "values": 2, "active_again": 0,
-        "settled": 0, "state": "done",
+        "settled": 0, "state": "done", "run_id": erased.follow_up,
     }  # fmt: skip
     assert {i.subject: i.identifiers for i in followed(erased)} == {
         erased.case_id: frozenset({U, A})

@@ -35,6 +35,7 @@ def lock(world: RunWorld, uri: str, *, until: datetime) -> None:
     client.put_object_retention(Bucket=bucket, Key=key, VersionId=oldest, Retention=retention)
 
 
+@pytest.mark.long
 @ON_S3
 def test_a_locked_case_waits_for_its_date_while_the_others_are_done(
     run_world: RunWorld, owner_database_url: str

@@ -197,7 +197,7 @@ def test_an_eraser_with_a_fault_is_stopped_and_a_person_undoes_it(
     cases = run_world.queued(run_world.cast.active_buyer)
     run_id = run_world.start()
     with monkeypatch.context() as faulty:
-        BRONZE["takes a byte too many"](faulty)
+        BRONZE["changes another field"](faulty)
         run_world.work()
     assert run_world.stage(run_id) is Stage.STUCK
     assert run_world.parked(run_id) == [("check", "raw_events/0", "check_failed")]

@@ -125,10 +125,10 @@ def test_an_undone_run_lifts_what_it_wrote_and_nothing_else(parts: Parts) -> Non
     run_id, person = taken(parts)
     suppress(parts, run_id, person)
     with parts.database.transaction() as tx:
-        assert suppression.lift(tx, run_id="run_another") == 0
+        assert suppression.lift(tx, run_id="run_another", dsar_ids=[person.subject]) == 0
     assert rows_of(parts, U)
     with parts.database.transaction() as tx:
-        assert suppression.lift(tx, run_id=run_id) == 4
+        assert suppression.lift(tx, run_id=run_id, dsar_ids=[person.subject]) == 4
     assert rows_of(parts, U) == []
 
 

@@ -167,7 +167,7 @@ class Planting:
         self.parquet("name", pa.table({value: [1]}))
 
     def avro(self, name: str, change: Callable[[dict[str, Any]], None]) -> None:
-        """A copy of a manifest, changed: an orphan beside the real ones."""
+        """A copy of a manifest, of nobody, changed: an orphan beside the real ones."""
         head = self.place.engine.head(TABLE)
         reach = self.place.engine.reach(TABLE).by_snapshot[head.snapshot_id or 0]
         for path in sorted(p for p in reach if p.endswith(".avro") and "/snap-" not in p):
@@ -178,6 +178,7 @@ class Planting:
             if records and "data_file" in records[0]:
                 break
         assert schema is not None
+        records[0]["data_file"].update(lower_bounds=[], upper_bounds=[])
         change(records[0])
         sink = io.BytesIO()
         said = {k: v for k, v in header.items() if not k.startswith("avro.")}
@@ -218,8 +219,35 @@ class Planting:
         _, value = self.new("statistics footer", "Puffin footer")
         self.metadata("footer.stats", puffin(b"x", properties={"by": value}))
 
+    def in_versions(self, admin: Any) -> None:
+        """Needles that only a versioned bucket hides. `admin`: a client that may do anything."""
+        load = self.place.loader.load
+        number, _ = self.new("old version", "old version, user.user_id")
+        for body in (event(number), event(7)):
+            load(f"{self.raw}old.ndjson", body)
+        number, _ = self.new("under a delete marker", "old version, user.user_id")
+        load(f"{self.raw}marked.ndjson", event(number))
+        admin.delete_object(**where(f"{self.raw}marked.ndjson"))
+        _, value = self.new("name of a delete marker", "delete marker, object key")
+        admin.delete_object(**where(f"{self.raw}{value}.ndjson"))
+        _, value = self.new("open upload", "open upload, object key")
+        admin.create_multipart_upload(**where(f"{self.raw}{value}.ndjson"))
+        _, value = self.new("object metadata", "metadata")
+        admin.put_object(**where(f"{self.raw}m.ndjson"), Body=event(7), Metadata={"by": value})
+        _, value = self.new("tag", "tag")
+        admin.put_object(**where(f"{self.raw}t.ndjson"), Body=event(7), Tagging=f"by={value}")
+        _, value = self.new("old version of a table's file", "old version, text")
+        for body in (value.encode(), b"{}"):
+            load(f"{self.location}/metadata/v.json", body)
+
     def metadata(self, name: str, body: bytes) -> None:
         self.place.loader.load(f"{self.location}/metadata/{len(self.names):03d}-{name}", body)
+
+
+def where(uri: str) -> dict[str, str]:
+    """Bucket and key, as a client names them."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return {"Bucket": bucket, "Key": key}
 
 
 def escaped(number: int) -> bytes:

@@ -37,11 +37,6 @@ def admin(servers: Servers) -> Iterator[Any]:
     client.close()
 
 
-def where(uri: str) -> dict[str, str]:
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    return {"Bucket": bucket, "Key": key}
-
-
 def residue(findings: tuple[Finding, ...]) -> dict[int, list[str]]:
     places: dict[int, list[str]] = {}
     for finding in findings:
@@ -103,23 +98,7 @@ def test_a_needle_in_every_place_is_found_there_and_nowhere_else(place: Place) -
 def test_what_only_a_versioned_bucket_hides_is_found(place_s3: Place, admin: Any) -> None:
     make_clean_lake(place_s3)
     planting = Planting(place_s3)
-    number, _ = planting.new("old version", "old version, user.user_id")
-    for body in (event(number), event(7)):
-        place_s3.loader.load(f"{planting.raw}old.ndjson", body)
-    number, _ = planting.new("under a delete marker", "old version, user.user_id")
-    place_s3.loader.load(f"{planting.raw}marked.ndjson", event(number))
-    admin.delete_object(**where(f"{planting.raw}marked.ndjson"))
-    _, value = planting.new("name of a delete marker", "delete marker, object key")
-    admin.delete_object(**where(f"{planting.raw}{value}.ndjson"))
-    _, value = planting.new("open upload", "open upload, object key")
-    admin.create_multipart_upload(**where(f"{planting.raw}{value}.ndjson"))
-    _, value = planting.new("object metadata", "metadata")
-    admin.put_object(**where(f"{planting.raw}m.ndjson"), Body=event(7), Metadata={"by": value})
-    _, value = planting.new("tag", "tag")
-    admin.put_object(**where(f"{planting.raw}t.ndjson"), Body=event(7), Tagging=f"by={value}")
-    _, value = planting.new("old version of a table's file", "old version, text")
-    for body in (value.encode(), b"{}"):
-        place_s3.loader.load(f"{planting.location}/metadata/v.json", body)
+    planting.in_versions(admin)
     require_exactly(planting, found(place_s3, planting.targets).findings)
 
 

@@ -24,9 +24,10 @@ from app.domain.receipts import (
     TableWork,
     WorkState,
 )
-from app.lake.coverage import Places, suggestions, undeclared_places, undeclared_tables
-from app.lake.ports import COMPLIANCE
+from app.lake.coverage import Places, undeclared_places, undeclared_tables
+from app.lake.ports import COMPLIANCE, ObjectInfo
 from app.lake.verify import Verified, verify_beside, verify_dataset
+from app.lake.verify.excuses import Excuses
 from app.lake.verify.lake import BESIDE
 from tests.places import Place
 from tests.verify.material import (
@@ -54,6 +55,9 @@ def verified(
     **dataset: Any,
 ) -> Verified:
     lake = data_map(place, **dataset)
+    known = {w.uri for w in works}
+    listed = {v.uri for v in place.reader.versions(f"{place.root}raw/")} - known
+    works += tuple(ObjectWork(uri, WorkState.CLEAN) for uri in sorted(listed))
     tables = {"events": table} if table is not None else {}
     how: dict[str, Any] = {
         "data_map": lake,
@@ -65,10 +69,16 @@ def verified(
     }
     objects, horizons = {"raw_events": works}, {"raw_events": horizon}
     parts = [
-        verify_dataset(d, objects=objects.get(d.name, ()), horizon=horizons.get(d.name), **how)
+        verify_dataset(
+            d,
+            objects=objects.get(d.name, ()),
+            horizon=horizons.get(d.name),
+            also_listed=lambda uris: uris,
+            **how,
+        )
         for d in lake.datasets
     ]
-    parts.append(verify_beside(**how))
+    parts.append(verify_beside(catalog_tables=place.engine.tables(), **how))
     return Verified(
         findings=tuple(sorted((f for p in parts for f in p.findings), key=_order)),
         seen={name: seen for part in parts for name, seen in part.seen.items()},
@@ -131,6 +141,18 @@ def test_a_lock_excuses_only_what_the_record_defers(place_s3: Place) -> None:
     assert kinds(verified(place_s3, deferred, free)) == [What.DEFERRED, What.RESIDUE], (
         "a record without a lock"
     )
+
+
+def test_a_lock_that_ended_since_the_purge_still_dates_what_it_held() -> None:
+    now = datetime.now(UTC)
+    info = ObjectInfo("s3://b/k", "v", "e", 1, now, lock_mode=COMPLIANCE, retain_until=now)
+    work = ObjectWork(
+        "s3://b/k", WorkState.DEFERRED, superseded=(Superseded("v", WorkState.DEFERRED),)
+    )
+    residue = Finding(What.RESIDUE, "bronze", "raw", "p", uri="s3://b/k", version_id="v")
+    for later, what in ((timedelta(hours=23), What.DEFERRED), (timedelta(hours=25), What.RESIDUE)):
+        [found] = Excuses.of([work], ()).applied([residue], info=info, now=now + later)
+        assert found.what is what
 
 
 def test_a_condemned_file_under_no_lock_is_residue(place: Place) -> None:
@@ -257,12 +279,8 @@ def test_what_nobody_declared_is_named_without_a_value() -> None:
         "s3://b/readme.md (1 object)",
         "s3://b/tmp/ (2 objects)",
     )
-    assert suggestions(EVENTS, {"user_id": 3, "page.path": 2, "note": 5}) == (
-        "events: note held identifiers 5 times; give it a role (linked, mentions or derived)",
-        "events: page.path held identifiers 2 times; give it a role (linked, mentions or derived)",
-    )
 
 
 def test_tables_that_the_map_does_not_name_are_listed(place_file: Place) -> None:
     tables: Sequence[str] = ["lake.events", "lake.copy"]
-    assert undeclared_tables(data_map(place_file), tables) == ("lake.copy",)
+    assert undeclared_tables(data_map(place_file), tables) == ("table lake.copy",)

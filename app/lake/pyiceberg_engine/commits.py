@@ -41,8 +41,9 @@ from pyiceberg.table.update import (
     SetSnapshotRefUpdate,
 )
 
-from app.domain.errors import CommitConflictError
+from app.domain.errors import CommitConflictError, LakeError
 from app.domain.failpoints import failpoint
+from app.lake.pyiceberg_engine.columns import schema_of
 from app.lake.pyiceberg_engine.faults import lake_errors
 from app.lake.pyiceberg_engine.listing import Listing, ManifestListing, list_snapshot
 from app.lake.table_names import local_path, normalise
@@ -101,13 +102,16 @@ class _Snapshot:
         """Write entries into one new manifest and return its record."""
         metadata = self.table.metadata
         spec = metadata.specs()[spec_id]
+        schema = schema_of(metadata, spec)
+        if schema is None:
+            raise LakeError("A partition spec is made of a column that no schema has.")
         output = self.output(f"{self.name}-m{next(self.numbers)}.avro")
         codec = _codec(self.table)
         if content == ManifestContent.DELETES:
-            writer = _DeleteManifestWriter(spec, metadata.schema(), output, self.snapshot_id, codec)
+            writer = _DeleteManifestWriter(spec, schema, output, self.snapshot_id, codec)
         else:
             writer = write_manifest(
-                metadata.format_version, spec, metadata.schema(), output, self.snapshot_id, codec
+                metadata.format_version, spec, schema, output, self.snapshot_id, codec
             )
         with writer:
             for entry in entries:

@@ -10,18 +10,21 @@ from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 from pyiceberg.catalog import MetastoreCatalog, load_catalog
-from pyiceberg.exceptions import NamespaceAlreadyExistsError, TableAlreadyExistsError
+from pyiceberg.exceptions import (
+    NamespaceAlreadyExistsError,
+    TableAlreadyExistsError,
+    ValidationError,
+)
 from pyiceberg.io import load_file_io
 from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionField, PartitionSpec
-from pyiceberg.schema import Schema, assign_fresh_schema_ids, index_name_by_id
+from pyiceberg.schema import Schema, assign_fresh_schema_ids
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Operation
 from pyiceberg.transforms import IdentityTransform
 
 from app.domain.datasets import Catalog
-from app.domain.errors import CommitConflictError, LakeError
-from app.lake.ports import DataFile, Reach, TableHead
-from app.lake.pyiceberg_engine import commits, history, refusals, rows
+from app.domain.errors import CommitConflictError, LakeError, UnsupportedTableError
+from app.lake.pyiceberg_engine import columns, commits, history, refusals, rows, settings
 from app.lake.pyiceberg_engine.commits import RUN, STEP
 from app.lake.pyiceberg_engine.faults import lake_errors
 from app.lake.pyiceberg_engine.listing import (
@@ -32,6 +35,7 @@ from app.lake.pyiceberg_engine.listing import (
     obsolete_deletes,
 )
 from app.lake.table_names import local_path, normalise, styled
+from app.lake.table_ports import DataFile, Reach, TableHead
 
 ATTEMPTS = 20
 """Lost swaps in a row before a commit gives up: at 5 appends a second some 4 are to be expected."""
@@ -70,11 +74,19 @@ class PyIcebergEngine:
         with lake_errors(f"table {table}"):
             return bool(self._catalog.table_exists(table))
 
+    def tables(self) -> list[str]:
+        with lake_errors(f"catalog {self._name}"):
+            found = {
+                ".".join(identifier)
+                for namespace in self._namespaces(())
+                for identifier in self._catalog.list_tables(namespace)
+            }
+        return sorted(found)
+
     def head(self, table: str) -> TableHead:
         loaded = self._load(table)
         metadata = loaded.metadata
-        names = index_name_by_id(metadata.schema())
-        leaves = {n: i for i, n in names.items() if metadata.schema().find_type(i).is_primitive}
+        leaves = columns.leaves(metadata.schema())
         return TableHead(
             table=table,
             uuid=str(metadata.table_uuid),
@@ -85,9 +97,14 @@ class PyIcebergEngine:
             snapshots=tuple(s.snapshot_id for s in metadata.snapshots),
             refs={name: ref.snapshot_id for name, ref in metadata.refs.items()},
             properties=dict(metadata.properties),
-            columns={n: str(metadata.schema().find_type(i)) for n, i in leaves.items()},
-            field_ids=leaves,
-            keys=tuple(sorted(_partition_sources(metadata))),
+            columns={leaf.path: leaf.type for leaf in leaves},
+            field_ids={leaf.path: leaf.field_id for leaf in leaves},
+            plain={leaf.path: leaf.plain for leaf in leaves},
+            mapped=columns.name_mapping(metadata),
+            spec_id=metadata.default_spec_id,
+            keys=columns.partition_sources(metadata),
+            parents={s.snapshot_id: s.parent_snapshot_id for s in metadata.snapshots},
+            sort_keys=settings.sort_sources(metadata),
         )
 
     def refusals(self, table: str) -> tuple[str, ...]:
@@ -201,9 +218,17 @@ class PyIcebergEngine:
 
         return self._commit(table, decide, marks={RUN: run_id, STEP: step_id})
 
-    def expire(self, table: str, snapshot_ids: Iterable[int]) -> None:
+    def expire(
+        self, table: str, snapshot_ids: Iterable[int], *, statistics: Iterable[str] = ()
+    ) -> None:
         """Also takes metadata files that list these snapshots out of the metadata log."""
-        history.expire(self._catalog, lambda: self._load(table), ids=frozenset(snapshot_ids))
+        leaving = history.Leaving(frozenset(snapshot_ids), frozenset(statistics))
+        history.expire(self._catalog, lambda: self._load(table), leaving=leaving)
+
+    def set_properties(self, table: str, changes: Mapping[str, str | None]) -> None:
+        settings.change(
+            self._catalog, lambda: self._load(table), changes=changes, staged=self._staged
+        )
 
     # --- rows ----------------------------------------------------------------------------
 
@@ -262,8 +287,16 @@ class PyIcebergEngine:
     # --- within --------------------------------------------------------------------------
 
     def _load(self, table: str) -> Table:
-        with lake_errors(f"table {table}"):
-            return self._catalog.load_table(table)
+        try:
+            with lake_errors(f"table {table}"):
+                return self._catalog.load_table(table)
+        except (ValidationError, ValueError):
+            # Not chained: what PyIceberg says quotes the metadata, and so whoever stands in it.
+            raise UnsupportedTableError(
+                f"table {table}: its metadata is of a form that PyIceberg does not read (a version "
+                "1 table without manifest lists, or a newer version). Use Spark: CALL "
+                "system.rewrite_manifests and expire the older snapshots, then run again."
+            ) from None
 
     def _commit(self, table: str, decide: Any, *, marks: Mapping[str, str]) -> int:
         return commits.commit(
@@ -283,6 +316,13 @@ class PyIcebergEngine:
             if found is None or set(found.deletes) != set(old.deletes):
                 raise CommitConflictError("A file was changed by others since it was rewritten.")
 
+    def _namespaces(self, parent: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+        for found in self._catalog.list_namespaces(parent):
+            # A server that knows no nesting may answer with its top level once more.
+            if len(found) > len(parent):
+                yield tuple(found)
+                yield from self._namespaces(tuple(found))
+
     def _other_locations(self, loaded: Table) -> dict[str, str]:
         """Locations of every other table of the catalog, by name."""
         own = tuple(loaded.name())
@@ -293,13 +333,6 @@ class PyIcebergEngine:
                     other = self._catalog.load_table(identifier)
                     found[".".join(identifier)] = normalise(other.metadata.location)
         return found
-
-
-def _partition_sources(metadata: Any) -> set[str]:
-    """Names of the columns that any partition spec is made of; one that was dropped has none."""
-    sources = {f.source_id for spec in metadata.partition_specs for f in spec.fields}
-    names = (metadata.schema().find_column_name(source) for source in sources)
-    return {name for name in names if name is not None}
 
 
 class _DurableFile(FileIO):

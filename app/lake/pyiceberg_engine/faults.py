@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pyiceberg import exceptions as iceberg
+from pyiceberg.catalog import glue
 from pyiceberg.catalog.sql import OperationalError
 
 from app.domain.errors import (
@@ -23,6 +24,10 @@ from app.domain.errors import (
 DATABASE_ERRORS: type[Exception] = OperationalError.__base__.__base__
 """What a SQL catalog's database raises: SQLAlchemy's DBAPIError, reached without importing it."""
 
+_AWS = glue.boto3.session.botocore.exceptions
+"""What Glue's client raises, reached without importing it."""
+_REFUSED_BY_AWS = frozenset({"AccessDeniedException", "UnrecognizedClientException"})
+
 OUTCOME_UNKNOWN: tuple[type[Exception], ...] = (
     iceberg.CommitStateUnknownException,
     iceberg.ServiceUnavailableError,
@@ -31,6 +36,7 @@ OUTCOME_UNKNOWN: tuple[type[Exception], ...] = (
     ConnectionError,
     TimeoutError,
     DATABASE_ERRORS,
+    _AWS.BotoCoreError,
 )
 
 
@@ -43,6 +49,10 @@ def lake_errors(what: str) -> Iterator[None]:
         raise LakeError(f"{what}: the catalog has no such table.") from err
     except (iceberg.UnauthorizedError, iceberg.ForbiddenError, PermissionError) as err:
         raise AccessDeniedError(f"{what}: a right is missing.") from err
+    except _AWS.ClientError as err:
+        if err.response["Error"]["Code"] in _REFUSED_BY_AWS:
+            raise AccessDeniedError(f"{what}: a right is missing.") from err
+        raise UnreachableError(f"{what}: no answer (Glue).") from err
     except FileNotFoundError as err:
         raise ObjectMissingError(f"{what}: a file that it names is gone.") from err
     except OUTCOME_UNKNOWN as err:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from pyiceberg.exceptions import CommitFailedException
@@ -21,10 +22,10 @@ from pyiceberg.table.update import (
 
 from app.domain.errors import CommitConflictError, LakeError
 from app.domain.failpoints import failpoint
-from app.lake.ports import Reach
 from app.lake.pyiceberg_engine.faults import lake_errors
 from app.lake.pyiceberg_engine.listing import list_snapshot
 from app.lake.table_names import normalise
+from app.lake.table_ports import Reach
 
 ATTEMPTS = 20
 LOG_LENGTH = TableProperties.METADATA_PREVIOUS_VERSIONS_MAX
@@ -48,14 +49,15 @@ def reach(table: Table) -> Reach:
             dead.update(e.data_file.file_path for e in manifest.dead)
         live[snapshot.snapshot_id] = {normalise(p) for p in paths}
         named[snapshot.snapshot_id] = frozenset(normalise(p) for p in dead)
-    for statistics in [*metadata.statistics, *metadata.partition_statistics]:
-        if statistics.snapshot_id in live:
-            live[statistics.snapshot_id].add(normalise(statistics.statistics_path))
     log = [table.metadata_location, *(e.metadata_file for e in metadata.metadata_log)]
     return Reach(
         by_snapshot={i: frozenset(paths) for i, paths in live.items()},
         metadata=frozenset(normalise(p) for p in log),
         named=named,
+        statistics={
+            normalise(s.statistics_path): s.snapshot_id
+            for s in (*metadata.statistics, *metadata.partition_statistics)
+        },
     )
 
 
@@ -75,16 +77,30 @@ def records(table: Table, *, paths: Iterable[str]) -> dict[str, Any]:
     raise LakeError("A replaced file is in no snapshot any more: it cannot be put back.")
 
 
-def expire(catalog: Any, load: Callable[[], Table], *, ids: frozenset[int]) -> None:
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """What the metadata must name no more."""
+
+    snapshots: frozenset[int]
+    statistics: frozenset[str]
+    """Paths of statistics files, whatever becomes of their snapshots."""
+
+    def takes(self, listed: Any) -> bool:
+        """Whether an entry of the statistics leaves."""
+        path = normalise(listed.statistics_path)
+        return listed.snapshot_id in self.snapshots or path in self.statistics
+
+
+def expire(catalog: Any, load: Callable[[], Table], *, leaving: Leaving) -> None:
     """Expire exactly these snapshots, tags on them first; then shorten the metadata log, so that
     it names no metadata file that lists them.
     """
-    if not ids:
+    if not leaving.snapshots and not leaving.statistics:
         return
     failpoint("engine.before_expire")
-    _change(catalog, load, decide=lambda table: _expiry(table, ids=ids))
+    _change(catalog, load, decide=lambda table: _expiry(table, leaving=leaving))
     failpoint("engine.after_expire")
-    if _log_lists(load(), ids=ids):
+    if _log_lists(load(), leaving=leaving):
         _change(catalog, load, decide=_shorten)
     failpoint("engine.log_shortened")
     _change(catalog, load, decide=_lengthen)
@@ -106,40 +122,38 @@ def _change(catalog: Any, load: Callable[[], Table], *, decide: Callable[[Table]
     raise CommitConflictError("The table was changed by others at every attempt. Try again.")
 
 
-def _expiry(table: Table, *, ids: frozenset[int]) -> list[Any]:
-    metadata = table.metadata
+def _expiry(table: Table, *, leaving: Leaving) -> list[Any]:
+    metadata, ids = table.metadata, leaving.snapshots
     gone = sorted(s.snapshot_id for s in metadata.snapshots if s.snapshot_id in ids)
     if metadata.current_snapshot_id in ids:
         raise LakeError("The current snapshot cannot be expired.")
-    if not gone:
-        return []
     refs = [
         RemoveSnapshotRefUpdate(ref_name=name)
         for name, ref in metadata.refs.items()
         if ref.snapshot_id in ids and name != MAIN_BRANCH
     ]
     statistics = [
-        RemoveStatisticsUpdate(snapshot_id=s.snapshot_id)
-        for s in metadata.statistics
-        if s.snapshot_id in ids
+        kind(snapshot_id=snapshot)
+        for kind, listed in (
+            (RemoveStatisticsUpdate, metadata.statistics),
+            (RemovePartitionStatisticsUpdate, metadata.partition_statistics),
+        )
+        for snapshot in sorted({s.snapshot_id for s in listed if leaving.takes(s)})
     ]
-    partition_statistics = [
-        RemovePartitionStatisticsUpdate(snapshot_id=s.snapshot_id)
-        for s in metadata.partition_statistics
-        if s.snapshot_id in ids
-    ]
-    remove = RemoveSnapshotsUpdate(snapshot_ids=gone)
-    return [*refs, *statistics, *partition_statistics, remove]
+    remove = [RemoveSnapshotsUpdate(snapshot_ids=gone)] if gone else []
+    return [*refs, *statistics, *remove]
 
 
-def _log_lists(table: Table, *, ids: frozenset[int]) -> bool:
-    """Whether a metadata file of the log lists one of these snapshots, or is gone."""
+def _log_lists(table: Table, *, leaving: Leaving) -> bool:
+    """Whether a metadata file of the log lists one of these snapshots or files, or is gone."""
     for entry in table.metadata.metadata_log:
         try:
             old = FromInputFile.table_metadata(table.io.new_input(entry.metadata_file))
         except FileNotFoundError:
             return True
-        if any(s.snapshot_id in ids for s in old.snapshots):
+        if any(s.snapshot_id in leaving.snapshots for s in old.snapshots):
+            return True
+        if any(leaving.takes(s) for s in (*old.statistics, *old.partition_statistics)):
             return True
     return False
 

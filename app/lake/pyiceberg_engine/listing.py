@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from pyiceberg.manifest import DataFileContent, ManifestEntryStatus
 from pyiceberg.table import Table
 
-from app.lake.ports import DataFile, DeleteFile
 from app.lake.table_names import normalise
+from app.lake.table_ports import DataFile, DeleteFile
 
 
 @dataclass(frozen=True, slots=True)

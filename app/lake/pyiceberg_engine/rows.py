@@ -101,6 +101,8 @@ def batches(table: Table, *, columns: tuple[str, ...]) -> Iterator[pa.RecordBatc
 
 
 def _column(batch: pa.RecordBatch, path: str) -> pa.Array:
+    if path in batch.schema.names:  # a name may hold dots itself
+        return batch.column(path)
     first, *rest = path.split(".")
     column = batch.column(first)
     return pc.struct_field(column, rest) if rest else column

@@ -29,8 +29,10 @@ from urllib3.exceptions import HTTPError
 from app.domain.errors import (
     AccessDeniedError,
     LakeError,
+    ObjectArchivedError,
     ObjectConflictError,
     ObjectMissingError,
+    ObjectSealedError,
     PreconditionFailedError,
     UnreachableError,
 )
@@ -48,7 +50,7 @@ _NO_CREDENTIALS = (
 )
 _BY_CODE: Mapping[str, tuple[type[LakeError], str]] = {
     "InvalidObjectState": (
-        AccessDeniedError,
+        ObjectArchivedError,
         "the object is in an archive storage class; restore it first",
     ),
     "NoSuchBucket": (LakeError, "there is no such bucket"),
@@ -75,6 +77,10 @@ _BY_STATUS: Mapping[int, tuple[type[LakeError], str]] = {
     412: (PreconditionFailedError, "the object is no longer the one that was read"),
     429: (UnreachableError, "too many requests"),
 }
+
+
+_CUSTOMER_KEY = "Server Side Encryption"
+"""In the message of whoever asks for a key with the request; the codes are general ones."""
 
 
 class Connection:
@@ -157,7 +163,10 @@ def code_of(err: ClientError) -> tuple[int, str]:
 
 def _of_answer(err: ClientError, what: str) -> LakeError:
     status, code = code_of(err)
-    if code in _BY_CODE:
+    kind: type[LakeError]
+    if status == 400 and _CUSTOMER_KEY in str(err.response.get("Error", {}).get("Message", "")):
+        kind, text = ObjectSealedError, "the object is encrypted with a key of its writer's own"
+    elif code in _BY_CODE:
         kind, text = _BY_CODE[code]
     elif status in _BY_STATUS:
         kind, text = _BY_STATUS[status]

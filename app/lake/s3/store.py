@@ -117,6 +117,10 @@ class S3Store:
             except ClientError as err:
                 if code_of(err)[0] == 404:  # HEAD has no body: a missing bucket looks the same
                     self._connection.reading.get_bucket_versioning(Bucket=bucket)
+                if code_of(err)[0] == 400:  # and so does a key that only its writer holds
+                    self._connection.reading.get_object(
+                        Bucket=bucket, Key=key, VersionId=version_id
+                    )
                 raise
         return self._info(uri, version_id, answer)
 

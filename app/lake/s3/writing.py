@@ -18,7 +18,7 @@ from app.domain.errors import (
     PreconditionFailedError,
 )
 from app.domain.failpoints import failpoint
-from app.lake.ports import ObjectInfo
+from app.lake.ports import ARCHIVES, ObjectInfo
 from app.lake.s3.connection import Connection, split, told
 
 MARK = "clearlake-"
@@ -131,7 +131,7 @@ def _beside(like: ObjectInfo, marks: Mapping[str, str], *, retain: bool) -> dict
         beside["BucketKeyEnabled"] = True
     if like.tags:
         beside["Tagging"] = urllib.parse.urlencode(like.tags, quote_via=urllib.parse.quote)
-    if like.storage_class:
+    if like.storage_class and like.storage_class not in ARCHIVES:
         beside["StorageClass"] = like.storage_class
     if retain and like.lock_mode and like.retain_until:
         beside["ObjectLockMode"] = like.lock_mode

@@ -9,27 +9,18 @@ from app.domain.datasets import Dataset
 from app.domain.findings import Finding, What
 from app.domain.receipts import Counts, ObjectWork, TableWork, WorkState
 from app.lake.verify.places import Sight, full_uri
+from app.lake.verify.records import IN_PLACE
 from app.lake.verify.tally import compare_shares
 
 RowsOf = Mapping[tuple[str, str], int]
 """(URI, version) -> rows, or lines that are not blank, counted in the whole-lake look."""
-_IN_PLACE = frozenset(
-    {
-        WorkState.WRITTEN,
-        WorkState.CHECKED,
-        WorkState.PURGED,
-        WorkState.DEFERRED,
-        WorkState.HELD,
-        WorkState.PARKED,
-    }
-)
 
 
 def of_objects(dataset: Dataset, works: Iterable[ObjectWork], rows: RowsOf) -> list[Finding]:
     """Each replacement has the lines that were left, and the shares add up."""
     findings: list[Finding] = []
     for work in works:
-        if work.new_version is None or work.state not in _IN_PLACE:
+        if work.new_version is None or work.state not in IN_PLACE:
             continue
         sight = Sight.of(dataset, work.uri, version_id=work.new_version)
         folder = work.uri.startswith("file://")

@@ -17,8 +17,10 @@ import pyarrow.compute as pc
 from app.lake.verify.needles import Needles
 
 Mask = npt.NDArray[np.bool_]
-Names = Mapping[int, str]
-"""Field id -> the table's dotted name of the column, list and map steps left out."""
+Names = Mapping[int | str, str]
+"""Field id -> the table's dotted name of the column, list and map steps left out; and the same by
+name, for files without ids.
+"""
 _FIELD_ID = b"PARQUET:field_id"
 
 
@@ -34,13 +36,14 @@ class Tree:
         return self.path == path or any(below.holds(path) for below in self.inside)
 
 
-def tree(column: pa.Field, names: Names, *, path: str) -> Tree:
-    """The names of a file's column as the table calls them now, told by field ids.
+def tree(column: pa.Field, names: Names, *, path: str, is_step: bool = False) -> Tree:
+    """The names of a file's column as the table calls them now, told by field ids or by name.
 
-    `path`: its name where the file has no ids, or the table no longer has that one.
+    `path`: its name where the table no longer has that one. `is_step`: into a list or a map.
     """
     raw = (column.metadata or {}).get(_FIELD_ID)
-    path = names.get(int(raw), path) if raw is not None else path
+    if raw is not None or not is_step:
+        path = names.get(int(raw) if raw is not None else path, path)
     kind = column.type
     if pa.types.is_struct(kind):
         below = [kind.field(i) for i in range(kind.num_fields)]
@@ -49,7 +52,7 @@ def tree(column: pa.Field, names: Names, *, path: str) -> Tree:
         below = [kind.key_field, kind.item_field]
     else:
         below = [kind.value_field] if _is_list(kind) else []
-    return Tree(path, tuple(tree(f, names, path=path) for f in below))
+    return Tree(path, tuple(tree(f, names, path=path, is_step=True) for f in below))
 
 
 def _is_list(kind: pa.DataType) -> bool:

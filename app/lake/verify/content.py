@@ -4,6 +4,7 @@ every gzip member, every zstd frame, an end that comes too early refused.
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Iterator
 from enum import StrEnum
@@ -106,6 +107,26 @@ class Opened:
             spool.write(piece)
         spool.seek(0)
         return cast("BinaryIO", spool)
+
+
+class Digested:
+    """A stream, and the SHA-256 of all of it."""
+
+    def __init__(self, stream: Readable) -> None:
+        self._stream = stream
+        self._digest = hashlib.sha256()
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Up to `size` bytes; b'' at the end."""
+        data = self._stream.read(size)
+        self._digest.update(data)
+        return data
+
+    def hexdigest(self) -> str:
+        """Of everything, what was not read yet included."""
+        while self.read(1 << 20):
+            pass
+        return self._digest.hexdigest()
 
 
 def _full(stream: Readable, size: int) -> bytes:

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from app.domain.findings import Finding, What
 from app.domain.receipts import MISSING_RIGHT, ObjectWork, TableWork, WorkState
+from app.domain.steps import TOGETHER
 from app.lake.ports import COMPLIANCE, ObjectInfo
 from app.lake.verify.places import full_uri
 
@@ -53,7 +54,8 @@ class Excuses:
             if MISSING_RIGHT in (reason, self.held.get(found.uri)):
                 return replace(found, what=What.HELD, detail=MISSING_RIGHT)
         until = info.retain_until
-        locked = info.lock_mode == COMPLIANCE and until is not None and until > now
+        # A lock may end between the purge that met it and this look: what it held goes next.
+        locked = info.lock_mode == COMPLIANCE and until is not None and until > now - TOGETHER
         if state is WorkState.DEFERRED and locked and until is not None:
             detail = f"locked until {until.isoformat(timespec='seconds')}"
             return replace(found, what=What.DEFERRED, detail=detail)

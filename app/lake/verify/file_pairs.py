@@ -5,7 +5,6 @@ by row. Reads Parquet with pyarrow; reads only. A difference is a finding.
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
@@ -22,8 +21,9 @@ from app.domain.findings import Finding, What
 from app.domain.identifiers import Targets
 from app.domain.receipts import FileWork, TableWork, WorkState
 from app.lake.verify.columns import Mask, Names, python_values
+from app.lake.verify.content import Opened
 from app.lake.verify.edits import Book
-from app.lake.verify.metadata import column_names
+from app.lake.verify.metadata import table_metadata
 from app.lake.verify.needles import Needles
 from app.lake.verify.parquet import asides, opened
 from app.lake.verify.places import Sight, full_uri
@@ -55,7 +55,7 @@ def check_files(
     names: Names = {}
     if metadata_location is not None:
         with closing(open_file(metadata_location)) as stream:
-            names = column_names(json.loads(stream.read()))
+            names = table_metadata(b"".join(Opened(stream).text())).names
     findings: list[Finding] = []
     for file in work.files:
         if file.state is WorkState.WRITTEN:

@@ -8,24 +8,25 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from app.domain.datasets import DataMap, Dataset
-from app.domain.errors import AccessDeniedError, LakeError
+from app.domain.errors import AccessDeniedError, LakeError, ObjectUnreadableError
 from app.domain.findings import Finding, Seen, What
 from app.domain.identifiers import Targets
 from app.domain.receipts import ObjectWork, TableWork
-from app.lake.coverage import Places, undeclared_places
+from app.lake.coverage import Places, undeclared_places, undeclared_tables
 from app.lake.ports import ObjectStore
 from app.lake.verify import arithmetic
-from app.lake.verify.content import Opened
+from app.lake.verify.content import Digested, Opened
 from app.lake.verify.excuses import Excuses, late
 from app.lake.verify.looking import Looked, Looking
 from app.lake.verify.needles import Needles
 from app.lake.verify.parquet import bound_is_anothers
 from app.lake.verify.places import Sight, full_uri
-from app.lake.verify.sources import Bucket, Folder, Found, Source
+from app.lake.verify.records import AlsoListed, Records
+from app.lake.verify.sources import Body, Bucket, Folder, Found, Source
 from app.lake.verify.tables import (
     TableView,
     cannot_read,
@@ -49,7 +50,7 @@ class Verified:
     findings: tuple[Finding, ...]
     seen: Mapping[str, Seen]
     undeclared: tuple[str, ...]
-    """Places beside the declared ones, with how many objects lie there."""
+    """Places beside the declared ones, with how many objects lie there, and undeclared tables."""
 
 
 def verify_dataset(
@@ -62,17 +63,21 @@ def verify_dataset(
     objects: Sequence[ObjectWork],
     tables: Mapping[str, TableWork],
     horizon: datetime | None,
+    also_listed: AlsoListed,
     progress: Progress,
 ) -> Verified:
     """Verify one dataset of a run. `objects`: its records, where it is a prefix; `horizon`: its H
     (a table's H is in its record). `tables`: the records of every table, because a file of one may
-    lie where another is declared. `store` holds the read-only credential.
+    lie where another is declared. `store` holds the read-only credential; `also_listed` asks
+    another one about objects that it does not list.
     """
     excuses = Excuses.of(objects, tables.values())
     look = _LakeLook(data_map, Needles(targets), store, metadata_location, excuses, progress)
     look.horizons = {} if horizon is None else {dataset.name: horizon}
     look.table_works = dict(tables)
-    look.works = {w.uri: w for w in objects}
+    look.records = Records.of(objects, tables.values())
+    look.works = look.records.objects
+    look.also_listed = also_listed
     look.dataset(dataset)
     if dataset.table is None:
         look.findings += arithmetic.of_objects(dataset, objects, look.rows)
@@ -88,14 +93,22 @@ def verify_beside(
     store: ObjectStore,
     metadata_location: Callable[[str], str],
     tables: Mapping[str, TableWork],
+    catalog_tables: Sequence[str] | None,
     progress: Progress,
 ) -> Verified:
-    """Verify what lies beside the datasets of a run, and open uploads wherever they are."""
+    """Verify what lies beside the datasets of a run, and open uploads wherever they are.
+
+    `catalog_tables`: every table of the catalog, of which the undeclared are told; None: they
+    cannot be listed.
+    """
     excuses = Excuses.of((), tables.values())
     look = _LakeLook(data_map, Needles(targets), store, metadata_location, excuses, progress)
+    look.records = Records.of((), tables.values())
     look.works = {}
     look.beside()
-    return look.verified()
+    verified = look.verified()
+    tables_too = (*verified.undeclared, *undeclared_tables(data_map, catalog_tables))
+    return replace(verified, undeclared=tables_too)
 
 
 def find_person(
@@ -125,7 +138,9 @@ class _LakeLook:
     progress: Progress
     horizons: dict[str, datetime] = field(default_factory=dict)
     table_works: dict[str, TableWork] = field(default_factory=dict)
-    works: dict[str, ObjectWork] | None = None
+    works: Mapping[str, ObjectWork] | None = None
+    records: Records = field(default_factory=lambda: Records.of((), ()))
+    also_listed: AlsoListed = field(default=lambda _uris: ())
     findings: list[Finding] = field(default_factory=list)
     rows: dict[tuple[str, str], int] = field(default_factory=dict)
     _seen: dict[str, Seen] = field(default_factory=dict)
@@ -144,7 +159,9 @@ class _LakeLook:
         self._seen.setdefault(dataset.name, Seen())
         self._objects(dataset, sorted(found, key=_data_first), view)
         self._count_elsewhere(dataset, view)
-        if view is not None:  # E0
+        if dataset.name in self.horizons:  # E0
+            self._compare_records(dataset, found)
+        if view is not None:
             rows = {u: self.rows.get((u, v)) for u, v in self._latest(view)}
             self.findings += view.not_seen(dataset, rows)
 
@@ -160,6 +177,16 @@ class _LakeLook:
         """The result, in a stable order."""
         return Verified(
             tuple(sorted(self.findings, key=_order)), dict(self._seen), self._undeclared
+        )
+
+    def _compare_records(self, dataset: Dataset, found: list[Found]) -> None:
+        mine = {
+            uri: work
+            for uri, work in self.records.objects.items()
+            if (owner := self._places().dataset_of(uri)) is None or owner.name == dataset.name
+        }
+        self.findings += replace(self.records, objects=mine).faults(
+            dataset, found, horizon=self.horizons[dataset.name], also=self.also_listed
         )
 
     def _source(self, uri: str) -> Source:
@@ -248,12 +275,14 @@ class _LakeLook:
             self.needles, dataset, self._is_anothers, view.metadata.names if view else {}
         )
         work = self.table_works.get(name)
-        late_files = view.late(work.horizon) if view and work else frozenset()
+        ours = self.records.digests
+        late_files = view.late(work.horizon, ours=ours) if view and work else frozenset()
         after = self.horizons.get(name)
 
         def one(found: Found) -> _Outcome:
             is_late = found.uri in late_files or (after is not None and found.modified > after)
-            return self._one(found, looking, is_late=is_late)
+            known = not self.records.may_be_late(found)
+            return self._one(found, looking, is_late=is_late and not known)
 
         # A table's files are looked at in order: rows before what is written about them.
         in_table = dataset is not None and dataset.table is not None
@@ -285,14 +314,25 @@ class _LakeLook:
         if not found.is_marker:
             try:
                 with self._source(found.uri).open(found) as body:
-                    parked = self._may_hold_parked(found.uri)
-                    looked = looking.look(found, body, sight=sight, parked_allowed=parked)
+                    looked = self._look(found, body, looking=looking, sight=sight)
+            except ObjectUnreadableError as err:
+                sight.saw(What.UNREADABLE, "object", detail=err.code)
             except LakeError as err:
                 sight.saw(What.CANNOT_SEE, "object", detail=err.code)
         findings = sight.findings
         if findings and looked is not None and looked.info is not None:
             findings = self.excuses.applied(findings, info=looked.info, now=self.store.now())
         return _Outcome(found, late(findings) if is_late else findings, looked)
+
+    def _look(self, found: Found, body: Body, *, looking: Looking, sight: Sight) -> Looked:
+        parked = self._may_hold_parked(found.uri)
+        if self.records.digest_of(found) is None:
+            return looking.look(found, body, sight=sight, parked_allowed=parked)
+        digested = Digested(body.stream)
+        body = replace(body, stream=digested)
+        looked = looking.look(found, body, sight=sight, parked_allowed=parked)
+        self.records.compare(found, digested.hexdigest(), sight=sight)
+        return looked
 
     def _may_hold_parked(self, uri: str) -> bool:
         if self.data_map.unparsable != "park":

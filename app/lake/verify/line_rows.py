@@ -32,6 +32,12 @@ class Line:
         """The spots that must have become tombstones on a line that stays."""
         return [s for s in self.spots if s.known or elsewhere == "replace"]
 
+    def must_change(self, elsewhere: str) -> bool:
+        """Whether a text with this line cannot stay as it is."""
+        if self.judgement is None or self.judgement.fate is Fate.GOES:
+            return True
+        return self.judgement.fate is Fate.SEVERED and bool(self.left(elsewhere))
+
 
 class LineReader:
     """Reads lines by the rule of one dataset."""

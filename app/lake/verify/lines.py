@@ -47,16 +47,18 @@ def filled_lines(block: bytes) -> int:
     return lines
 
 
-def holds_anybody(pieces: Iterator[bytes], *, needles: Needles, reader: LineReader) -> bool:
-    """Whether any value of the run stands in a text of a dataset."""
+def lines_that_hold(
+    pieces: Iterator[bytes], needles: Needles, reader: LineReader
+) -> Iterator[Line]:
+    """The lines of a text of a dataset on which somebody of the run stands."""
     first = True
     for block in line_blocks(pieces):
         for start, end in suspect_lines(block, needles.suspects(block)):
             raw = block[start:end]
-            if reader.read(without_mark(raw)[1] if first and not start else raw) is not None:
-                return True
+            line = reader.read(without_mark(raw)[1] if first and not start else raw)
+            if line is not None:
+                yield line
         first = False
-    return False
 
 
 def values_in_line(raw: bytes, needles: Needles) -> set[str]:

@@ -36,8 +36,8 @@ class TableMetadata:
 
     location: str = field(repr=False)
     snapshots: tuple[Snapshot, ...]
-    names: Mapping[int, str]
-    """Field id -> dotted column name, of the current schema."""
+    names: Mapping[int | str, str]
+    """Field id, or the name that a file without ids has -> dotted name in the current schema."""
     statistics: tuple[str, ...] = field(repr=False)
 
 
@@ -70,12 +70,30 @@ def table_metadata(raw: bytes) -> TableMetadata:
         raise LakeError("A metadata.json that cannot be read.") from err
 
 
-def column_names(said: Mapping[str, Any]) -> dict[int, str]:
-    """Field id -> dotted name in the current schema; steps into lists and maps left out."""
+def column_names(said: Mapping[str, Any]) -> dict[int | str, str]:
+    """Field id -> dotted name in the current schema; steps into lists and maps left out. The same
+    by name, for files without ids, where the table maps names.
+    """
     current = said.get("current-schema-id", 0)
     schemas = said.get("schemas") or [said["schema"]]
     schema = next((s for s in schemas if s.get("schema-id", 0) == current), schemas[-1])
-    return dict(_names(schema, ""))
+    names: dict[int | str, str] = dict(_names(schema, ""))
+    mapping = (said.get("properties") or {}).get("schema.name-mapping.default")
+    if mapping is not None:
+        names.update(_mapped(json.loads(mapping), names, parent=""))
+    return names
+
+
+def _mapped(
+    fields: Any, names: Mapping[int | str, str], *, parent: str
+) -> Iterator[tuple[str, str]]:
+    """Names in files -> the table's, below a column that the table calls `parent`."""
+    for said in fields:
+        path = names.get(said.get("field-id"), "")
+        if path != parent:  # else a step into a list or a map
+            for name in said["names"]:
+                yield (f"{parent}.{name}" if parent else name), path
+        yield from _mapped(said.get("fields") or (), names, parent=path)
 
 
 def _names(kind: Any, path: str) -> Iterator[tuple[int, str]]:

@@ -5,28 +5,28 @@ Reads only. A difference is a finding; what is done about it is decided elsewher
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 from app.domain.datasets import Dataset
-from app.domain.errors import LakeError, UnreachableError
+from app.domain.errors import LakeError, ObjectMissingError, UnreachableError
 from app.domain.findings import Finding, What
 from app.domain.identifiers import Targets
 from app.domain.receipts import ObjectWork, WorkState
-from app.lake.ports import COMPLIANCE, ObjectInfo, ObjectStore
-from app.lake.verify.content import Opened, Readable
+from app.lake.ports import COMPLIANCE, ObjectInfo, ObjectStore, Version
+from app.lake.verify.content import Digested, Opened
 from app.lake.verify.edits import Book
 from app.lake.verify.line_pairs import LinePair
 from app.lake.verify.line_rows import LineReader
-from app.lake.verify.lines import holds_anybody
+from app.lake.verify.lines import lines_that_hold
 from app.lake.verify.needles import Needles
 from app.lake.verify.places import Sight
 
 _OUR_MARK = "clearlake-"
 _ENDS_SOON = timedelta(minutes=6)
 """The eraser sends no retention that ends within 5 minutes; one more for its own work."""
+_ARCHIVED = ("GLACIER", "DEEP_ARCHIVE")
 _READERS = 4
 """Threads that wait for the store; searching and decompressing run beside them."""
 _WRITTEN = frozenset({WorkState.WRITTEN, WorkState.CHECKED})
@@ -88,7 +88,7 @@ class _Check:
             self._store.open(work.uri, version_id=work.new_version) as new,
         ):
             _attributes(base.info, new.info, sight=sight, needles=self._needles)
-            digested = _Digested(new)
+            digested = Digested(new)
             old_text, new_text = Opened(base), Opened(digested)
             if old_text.form is not new_text.form and new.info.size:
                 sight.saw(What.ARITHMETIC, "pair", detail="another codec")
@@ -101,15 +101,20 @@ class _Check:
         pair.tally.compare(work.counts, sight=sight)
 
     def _superseded(self, work: ObjectWork, sight: Sight) -> None:
-        """No version goes that holds nobody, and none that is current and not replaced."""
-        latest = {
-            v.version_id
-            for v in self._store.versions(work.uri)
-            if v.uri == work.uri and v.is_latest
-        }
+        """No version goes that holds nobody, none that is current and not replaced, and none that
+        holds somebody is forgotten.
+        """
+        versions = [v for v in self._store.versions(work.uri) if v.uri == work.uri]
+        latest = {v.version_id for v in versions if v.is_latest}
+        listed = {s.version_id for s in work.superseded}
+        for below in versions[_below(versions, work.new_version) :]:
+            if not below.is_marker and below.version_id not in listed and self._must_go(below):
+                sight.saw(What.ARITHMETIC, "superseded", detail="holds somebody and is not listed")
         for old in work.superseded:
             if old.is_marker or (old.version_id == work.base_version and work.new_version):
                 continue
+            if old.state is WorkState.PARKED:
+                continue  # nobody could read it, and nothing that is parked is purged
             if old.version_id in latest:
                 sight.saw(What.ARITHMETIC, "superseded", detail="current and not replaced")
             elif not self._holds(work.uri, old.version_id):
@@ -117,27 +122,25 @@ class _Check:
 
     def _holds(self, uri: str, version_id: str) -> bool:
         with self._store.open(uri, version_id=version_id) as stream:
-            return holds_anybody(Opened(stream).text(), needles=self._needles, reader=self._reader)
+            text = Opened(stream).text()
+            return next(lines_that_hold(text, self._needles, self._reader), None) is not None
+
+    def _must_go(self, old: Version) -> bool:
+        """Whether a version holds somebody who has no legal ground to stay in it."""
+        try:
+            with self._store.open(old.uri, version_id=old.version_id) as stream:
+                held = lines_that_hold(Opened(stream).text(), self._needles, self._reader)
+                return any(line.must_change(self._reader.dataset.elsewhere) for line in held)
+        except ObjectMissingError:
+            return False  # gone since it was listed, whatever was in it
 
 
-class _Digested:
-    """A stream, and the SHA-256 of all of it."""
-
-    def __init__(self, stream: Readable) -> None:
-        self._stream = stream
-        self._digest = hashlib.sha256()
-
-    def read(self, size: int = -1, /) -> bytes:
-        """Up to `size` bytes; b'' at the end."""
-        data = self._stream.read(size)
-        self._digest.update(data)
-        return data
-
-    def hexdigest(self) -> str:
-        """Of everything, what was not read yet included."""
-        while self.read(1 << 20):
-            pass
-        return self._digest.hexdigest()
+def _below(versions: Sequence[Version], version_id: str | None) -> int:
+    """Where the versions below one begin; what others wrote above it is not this run's yet."""
+    if version_id is None:
+        return 0
+    places = [n for n, v in enumerate(versions, 1) if v.version_id == version_id]
+    return places[0] if places else 0
 
 
 def _attributes(base: ObjectInfo, new: ObjectInfo, *, sight: Sight, needles: Needles) -> None:
@@ -148,7 +151,7 @@ def _attributes(base: ObjectInfo, new: ObjectInfo, *, sight: Sight, needles: Nee
         ("metadata", carried == expected),
         ("tags", dict(base.tags) == dict(new.tags)),
         ("headers", dict(base.headers) == dict(new.headers)),
-        ("storage class", base.storage_class == new.storage_class),
+        ("storage class", new.storage_class in _classes_for(base)),
         ("encryption", dict(base.encryption) == dict(new.encryption)),
     ):
         if not same:
@@ -158,6 +161,11 @@ def _attributes(base: ObjectInfo, new: ObjectInfo, *, sight: Sight, needles: Nee
             subject = needles.subject_of(value)
             sight.saw(What.RESIDUE, "metadata or tag", subject=subject)
     _lock(base, new, sight=sight)
+
+
+def _classes_for(base: ObjectInfo) -> tuple[str | None, ...]:
+    """A restored copy of an archived base is replaced in the standard class, to be read now."""
+    return (None, "STANDARD") if base.storage_class in _ARCHIVED else (base.storage_class,)
 
 
 def _lock(base: ObjectInfo, new: ObjectInfo, *, sight: Sight) -> None:

@@ -30,6 +30,11 @@ class Found:
     modified: datetime
     is_latest: bool
     is_marker: bool = False
+    landed: datetime | None = None
+    """Of a file: when it came to be here as it is, if that is later. A copy may keep its old time,
+    and anybody can set a time.
+    """
+    is_link: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,5 +167,13 @@ def _found(uri: str) -> Found | None:
         raise LakeError("A file cannot be looked at.") from err
     if not path.is_file():
         return None
-    modified = datetime.fromtimestamp(status.st_mtime, UTC)
-    return Found(uri, "", status.st_size, modified, _OWN not in uri)
+    first, last = sorted((status.st_mtime, status.st_ctime))
+    return Found(
+        uri,
+        "",
+        status.st_size,
+        modified=datetime.fromtimestamp(first, UTC),
+        is_latest=_OWN not in uri,
+        landed=datetime.fromtimestamp(last, UTC),
+        is_link=path.is_symlink(),
+    )
