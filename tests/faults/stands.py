@@ -100,7 +100,7 @@ class Stand:
         until = time.monotonic() + seconds
         while not true():
             assert time.monotonic() < until, self.told()
-            time.sleep(0.03)
+            time.sleep(0.15)
 
     def told(self) -> str:
         """What the last workers are at, for a failing test's message."""
