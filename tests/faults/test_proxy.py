@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import socket
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 
 import psycopg
 import pyarrow.fs
@@ -179,3 +183,33 @@ def test_it_refuses_swallows_delays_and_cuts(postgres: TcpProxy, servers: Server
     postgres.fault = on_tcp.passing
     with linked(servers, postgres) as link:
         assert link.execute("select 1").fetchone() == (1,)
+
+
+def test_who_comes_while_it_stops_is_closed_too() -> None:
+    """Any socket left open is an error of this test, when it is collected."""
+    rounds = 150
+    with socket.create_server(("127.0.0.1", 0)) as nowhere:
+        proxy = TcpProxy(nowhere.getsockname())
+        over = threading.Event()
+
+        def come() -> None:
+            while not over.is_set():
+                with (
+                    suppress(OSError),
+                    socket.create_connection(("127.0.0.1", proxy.port), timeout=0.1) as link,
+                ):
+                    link.recv(1)
+
+        with proxy, ThreadPoolExecutor(4) as clients:
+            try:
+                coming = [clients.submit(come) for _ in range(4)]
+                for _ in range(rounds):
+                    proxy.refuse()
+                    proxy.listen()
+                    time.sleep(0.002)
+                    proxy.cut()
+            finally:
+                over.set()
+            for one in coming:
+                one.result()
+    gc.collect()

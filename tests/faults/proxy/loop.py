@@ -30,8 +30,8 @@ class Listening:
         self.port = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
-        self._server: asyncio.Server | None = None
-        self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._listener: socket.socket | None = None
+        self._open: set[asyncio.Task[None]] = set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one client until it ends."""
@@ -69,12 +69,16 @@ class Listening:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        self._listener.setblocking(False)
+        self.port = self._listener.getsockname()[1]
+        self._loop.add_reader(self._listener, self._accept, self._listener)
 
     async def _close(self) -> None:
-        if self._server is not None:
-            self._server.close()
+        if self._listener is not None:
+            self._loop.remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
         await self._reset()
 
     async def _end(self) -> None:
@@ -88,36 +92,44 @@ class Listening:
             await asyncio.sleep(0.01)
 
     async def _reset(self) -> None:
-        """Whoever serves them sees it, and ends by itself."""
         tasks = list(self._open)
         for task in tasks:
-            reset(self._open[task])
+            task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=10)
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Known from its first moment: also one that is never served is closed."""
-        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
-        self._open[task] = writer
-        task.add_done_callback(lambda t: self._open.pop(t).transport.abort())
+    def _accept(self, listener: socket.socket) -> None:
+        """Known from its first moment: also one that is never served is closed.
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        Not `asyncio.start_server`: a server of Python 3.11 that is closed while it takes a client
+        neither serves nor closes it.
+        """
+        try:
+            sock, _ = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return  # went away again
+        sock.setblocking(False)
+        task = asyncio.get_running_loop().create_task(self._serve(sock))
+        self._open.add(task)
+        task.add_done_callback(self._open.discard)
+        task.add_done_callback(lambda _: sock.close())
+
+    async def _serve(self, sock: socket.socket) -> None:
+        reader, writer = await asyncio.open_connection(sock=sock)
         try:
             await self.serve(reader, writer)
         except (Cut, asyncio.CancelledError):
-            reset(writer)
+            _reset(sock, writer)
         except (OSError, asyncio.IncompleteReadError):
             pass  # one of both ends went away
         finally:
             await closed(writer)
 
 
-def reset(writer: asyncio.StreamWriter) -> None:
+def _reset(sock: socket.socket, writer: asyncio.StreamWriter) -> None:
     """Close so that the other side sees a reset, not an end."""
-    sock: socket.socket | None = writer.get_extra_info("socket")
-    if sock is not None:
-        with suppress(OSError):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    with suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
 
 

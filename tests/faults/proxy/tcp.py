@@ -51,6 +51,7 @@ class TcpProxy(Listening):
             for way in done:
                 way.result()
         finally:
+            far_writer.close()  # at once: whoever waits here may be cancelled once more
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
