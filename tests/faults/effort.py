@@ -20,6 +20,8 @@ from tests.faults.figures import Book, Figure
 
 SEED = 4
 """That of the short form: the same places each time."""
+PATIENCE = 5
+"""What is wanted is reached on a slow machine too, only later."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,11 @@ class Measuring:
 
     def rounds(self, *, least: int, most: int, share: float) -> Iterator[int]:
         """Numbers of rounds: `least` in the short form; in the long one until `most`, or until
-        that share of the time is over, or twice that where fewer are done than wanted.
+        that share of the time is over; where fewer are done than wanted, until PATIENCE times that.
         """
         effort = self._effort
         for number in range(most):
-            patience = 2 if number < self.figure.wanted else 1
+            patience = PATIENCE if number < self.figure.wanted else 1
             over = time.monotonic() - self._begun >= patience * share * effort.seconds
             if number >= least and (not effort.long or over):
                 return
