@@ -28,7 +28,7 @@ def main() -> int:
     asked = _arguments()
     seed = int(os.environ.get("CLEARLAKE_FAULT_SEED") or secrets.randbelow(1_000_000))
     print(
-        f"CLEARLAKE_FAULT_SEED={seed}, about {1.6 * asked.minutes:.0f} minutes. Ctrl-C: the table."
+        f"CLEARLAKE_FAULT_SEED={seed}, about {1.7 * asked.minutes:.0f} minutes. Ctrl-C: the table."
     )
     with tempfile.TemporaryDirectory(prefix="clearlake-faults-") as folder:
         path = Path(folder) / "figures.jsonl"
@@ -59,7 +59,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", default="", help="scenarios by name, as pytest's -k takes it")
     parser.add_argument("--json", type=Path, help="also write the document to this file")
     parser.add_argument(
-        "-n", "--processes", default="4", help="side by side; most wait most of the time"
+        "-n", "--processes", default="3", help="side by side; most wait most of the time"
     )
     return parser.parse_args()
 
