@@ -31,7 +31,9 @@ def main() -> int:
     begun = time.monotonic()
     lake = bench_lake()
     size = lake.bronze_bytes / 1e6
-    print(f"{lake.events:,} events, {size:,.0f} MB of NDJSON in {len(lake.files)} objects", flush=True)
+    print(
+        f"{lake.events:,} events, {size:,.0f} MB of NDJSON in {len(lake.files)} objects", flush=True
+    )
     rows: list[Row] = []
     broken = []
     for name in asked.only:
@@ -39,7 +41,7 @@ def main() -> int:
             for row in _rows(name, lake):
                 print(row.line(), flush=True)
                 rows.append(row)
-        except Exception:  # noqa: BLE001 - the others are measured all the same
+        except Exception:
             traceback.print_exc()
             broken.append(name)
     found = document(rows, about=_about(lake, seconds=time.monotonic() - begun, broken=broken))

@@ -39,7 +39,7 @@ _LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZabcdefghjkmnpqrstvwxyz"
 
 def rows(lake: BenchLake) -> Iterator[Row]:
     """B1 to B5."""
-    few, many = rule_of(lake, lake.people(FEW)), rule_of(lake, lake.people(MANY_OF(lake)))
+    few, many = rule_of(lake, lake.people(FEW)), rule_of(lake, lake.people(many_of(lake)))
     yield kept_lines(lake, few)
     reading, parsing, plain, digested, dense = measured(
         lambda: only_read(lake.files),
@@ -69,7 +69,7 @@ def rows(lake: BenchLake) -> Iterator[Row]:
     yield memory(lake)
 
 
-def MANY_OF(lake: BenchLake) -> int:  # noqa: N802
+def many_of(lake: BenchLake) -> int:
     return min(MANY, len(lake.users) // 5)
 
 
@@ -174,8 +174,10 @@ def memory(lake: BenchLake) -> Row:
     """One large object through the whole reading path, in a process of its own."""
     line = [sys.executable, "-m", "bench.bronze", str(lake.events), str(LARGE[lake.events])]
     done = subprocess.run(line, stdout=subprocess.PIPE, check=True)
-    seen = json.loads(done.stdout)
-    what = f"peak memory over an object of {seen['bytes'] / 1e9:.1f} GB, in blocks of {BLOCK >> 20} MB"
+    seen: dict[str, int] = json.loads(done.stdout)
+    what = (
+        f"peak memory over an object of {seen['bytes'] / 1e9:.1f} GB, in blocks of {BLOCK >> 20} MB"
+    )
     return Row("B4", what, seen["grown"] / BLOCK, 4.0, is_at_least=False, unit="blocks", more=seen)
 
 
@@ -187,7 +189,7 @@ def _large(events: int, size: int) -> None:
         path = Path(folder) / "raw" / "large.ndjson"
         path.parent.mkdir()
         _write(path, lake.files, size)
-        store = LocalStore()
+        store = LocalStore([f"file://{path.parent}/"])
         uri = f"file://{path}"
         versions = list(store.versions(f"file://{path.parent}/"))
         erase(lake.files[:1], rule)  # whatever is loaded on first use is loaded

@@ -38,7 +38,7 @@ class BenchLake:
     files: Sequence[Path] = field(repr=False)
     """Bronze objects, sorted."""
     users: Sequence[Identity] = field(repr=False)
-    """Everybody whom dim_identity knows, with what is linked to them; in an order without a plan."""
+    """Everybody whom dim_identity knows, with what is linked to them; in no order of time."""
 
     @property
     def bronze(self) -> Dataset:
