@@ -241,7 +241,7 @@ def kept_lines(lake: BenchLake, rule: Rule) -> Row:
             if b"tomb_" not in line:
                 ours.update(line)
     differs = int(theirs.digest() != ours.digest())
-    more = {"lines": lines, "sha256": ours.hexdigest()}
+    more: dict[str, float | int | str] = {"lines": lines, "sha256": ours.hexdigest()}
     what = "digests of lines that name nobody that differ from a naive reading's"
     return Row("B5", what, differs, 0, is_at_least=False, unit="digests", more=more)
 
