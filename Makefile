@@ -32,7 +32,7 @@ imports: $(STAMP)
 check: lint types imports test
 
 bench: $(STAMP)
-	$(BIN)/python -m bench.bronze
+	$(BIN)/python -m bench $(ARGS)
 
 faults: $(STAMP)
 	$(BIN)/python -m tests.faults $(ARGS)
