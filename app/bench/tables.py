@@ -4,8 +4,8 @@ does it, into a scratch folder; the verifier compares them. Not here: manifests 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from app.bench.costs import Cost, measured, timed, total
 from app.bench.figures import Figure, Measured, compared
 from app.domain.datasets import Dataset
-from app.domain.errors import CheckFailedError, LakeError
+from app.domain.errors import CheckFailedError
 from app.domain.findings import What
 from app.domain.identifiers import Targets
 from app.domain.receipts import Counts, FileWork, TableWork, WorkState
@@ -38,7 +38,7 @@ def measure_table(
     1. One pass that is not measured: which files are hit; the verifier compares each replacement
        with its file (CheckFailedError).
     2. Rounds of reading the declared columns, of looking for the people, of decoding and encoding
-       the files that are hit, and of erasing them. LakeError when they do not all see the same.
+       the files that are hit, and of erasing them, which must come to the same each time.
     """
     assert dataset.table is not None
     head = engine.head(dataset.table)
@@ -51,10 +51,10 @@ def measure_table(
     checking = table.checked(hit)
 
     def look_again() -> None:
-        _require(dataset, table.hit(files) == hit)
+        assert table.hit(files) == hit, "files never change"
 
     def erase_again() -> None:
-        _require(dataset, table.erased(hit) == counts)
+        assert table.erased(hit) == counts, "files never change"
 
     reading, looking, coding, erasing = measured(
         lambda: table.only_declared(files),
@@ -88,11 +88,6 @@ def measure_table(
     )
 
 
-def _require(dataset: Dataset, same: bool) -> None:
-    if not same:
-        raise LakeError(f"{dataset.name}: it was changed while it was measured. Try again.")
-
-
 @dataclass(frozen=True, slots=True)
 class _Table:
     dataset: Dataset
@@ -112,7 +107,8 @@ class _Table:
         eraser = self._eraser()
         counts = Counts()
         for file in files:
-            counts += self._rewritten(eraser, file).counts
+            with self._rewritten(eraser, file) as written:
+                counts += written.counts
         return counts
 
     def checked(self, files: Sequence[DataFile]) -> Cost:
@@ -121,10 +117,10 @@ class _Table:
         looks: list[Cost] = []
         wrong: set[str] = set()
         for file in files:
-            written = self._rewritten(eraser, file)
-            if written.state is WorkState.WRITTEN:
-                with timed(looks):
-                    wrong |= self._wrong(written)
+            with self._rewritten(eraser, file) as written:
+                if written.state is WorkState.WRITTEN:
+                    with timed(looks):
+                        wrong |= self._wrong(written)
         if wrong:
             raise CheckFailedError(
                 f"{self.dataset.name}: the second look does not agree with a replacement "
@@ -143,14 +139,18 @@ class _Table:
         )
         return {f.what.value for f in findings if f.what not in _HARMLESS}
 
-    def _rewritten(self, eraser: FileEraser, file: DataFile) -> FileWork:
+    @contextmanager
+    def _rewritten(self, eraser: FileEraser, file: DataFile) -> Iterator[FileWork]:
         work = FileWork(
             old_path=file.path,
             new_path=_NEW,
             state=WorkState.READY,
             delete_paths=tuple(d.path for d in file.deletes),
         )
-        return eraser.rewrite(work, file=file)
+        try:
+            yield eraser.rewrite(work, file=file)
+        finally:
+            self._new.unlink(missing_ok=True)
 
     def only_declared(self, files: Sequence[DataFile]) -> None:
         """The columns that the map declares, of every file, and nothing done with them."""
@@ -170,7 +170,8 @@ class _Table:
         level = self.head.properties.get("write.parquet.compression-level")
         for file in files:
             with closing(self.engine.open(file.path)) as source:
-                _coded(source, self.scratch / _NEW, level=level)
+                _coded(source, self._new, level=level)
+            self._new.unlink(missing_ok=True)
 
     def _eraser(self) -> FileEraser:
         engine = cast("TableEngine", self._beside)
@@ -179,7 +180,11 @@ class _Table:
 
     @property
     def _beside(self) -> _Beside:
-        return _Beside(self.engine, self.scratch / _NEW)
+        return _Beside(self.engine, self._new)
+
+    @property
+    def _new(self) -> Path:
+        return self.scratch / _NEW
 
 
 def _coded(source: BinaryIO, path: Path, *, level: str | None) -> None:

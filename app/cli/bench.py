@@ -99,7 +99,7 @@ def _map_of(lake_map: Path | None, folder: Path | None) -> DataMap:
     assert folder is not None
     root = folder.absolute()
     environment = with_files(os.environ)
-    if _CATALOG not in environment:
+    if not environment.get(_CATALOG):
         if not (root / "catalog.db").is_file():
             raise UsageError(
                 f"--dir: the folder has no catalog.db. Say where its catalog is: {_CATALOG}."
