@@ -62,6 +62,8 @@ def bench(
     people = subjects_of(subjects)
     settings = wiring.settings_of()
     data_map = _map_of(lake_map, folder)
+    if not (data_map.bronze if what is Layer.BRONZE else data_map.tables):
+        raise UsageError(f"The map names nothing that is measured by {what.value}.")
     with (
         lakes.lake_doors(settings, data_map) as every,
         tempfile.TemporaryDirectory(prefix="clearlake-bench-") as scratch,

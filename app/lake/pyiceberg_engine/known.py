@@ -37,10 +37,11 @@ def _of_glue(row: Any) -> Hashable:
     return (row.get("DatabaseName"), row.get("Name"), location)
 
 
-def _remembering(convert: Callable[[Any], Table], key: Callable[[Any], Hashable]) -> Any:
+def _remembering(convert: Callable[..., Table], key: Callable[[Any], Hashable]) -> Any:
     known: OrderedDict[Hashable, Table] = OrderedDict()
 
-    def converted(row: Any) -> Table:
+    def converted(*positional: Any, **named: Any) -> Table:
+        [row] = (*positional, *named.values())
         place = key(row)
         table = known.get(place)
         if table is None:
