@@ -62,7 +62,15 @@ class BenchLake:
 
 def bench_lake() -> BenchLake:
     """The one that BENCH asks for; made now if it is not there."""
-    return lake_of(SIZES[os.environ.get("BENCH", "")])
+    return lake_of(size_asked_for())
+
+
+def size_asked_for() -> int:
+    """How many events, by BENCH."""
+    asked = os.environ.get("BENCH", "")
+    if asked not in SIZES:
+        raise SystemExit("BENCH: expected small, large or nothing.")
+    return SIZES[asked]
 
 
 def lake_of(events: int) -> BenchLake:

@@ -5,16 +5,13 @@ Ratios of CPU seconds in one run, so that they hold on other machines. Not here:
 
 from __future__ import annotations
 
-import resource
-import statistics
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-ROUNDS = 3
-"""At least so many; the median counts."""
+from app.bench.costs import ROUNDS, Cost, measured, timed
+
+__all__ = ["ROUNDS", "Cost", "Row", "measured", "timed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,52 +45,3 @@ class Row:
         return (
             f"{self.name:<10} {self.value:>9.2f} {self.unit:<9} {goal:<18} {state:<8} {self.what}"
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """The median of some rounds."""
-
-    cpu_seconds: float
-    wall_seconds: float
-
-
-def measured(*acts: Callable[[], object], rounds: int = ROUNDS) -> list[Cost]:
-    """The cost of each act. Rounds of all of them are interleaved: a machine that is slower for a
-    while is so for each. Children that were waited for count.
-    """
-    seen: list[list[Cost]] = [[] for _ in acts]
-    for _ in range(rounds):
-        for act, costs in zip(acts, seen, strict=True):
-            with timed(costs):
-                act()
-    return [
-        Cost(
-            statistics.median(c.cpu_seconds for c in costs),
-            statistics.median(c.wall_seconds for c in costs),
-        )
-        for costs in seen
-    ]
-
-
-@contextmanager
-def timed(into: list[Cost]) -> Iterator[None]:
-    """Append what the block cost."""
-    cpu, wall = _cpu_seconds(), time.perf_counter()
-    yield
-    into.append(Cost(_cpu_seconds() - cpu, time.perf_counter() - wall))
-
-
-def _cpu_seconds() -> float:
-    both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(usage.ru_utime + usage.ru_stime for usage in both)
-
-
-def document(rows: Sequence[Row], *, about: Mapping[str, Any]) -> dict[str, Any]:
-    """All of it, schema clearlake.bench/1; `about`: the machine and the lake."""
-    return {
-        "schema": "clearlake.bench/1",
-        **about,
-        "rows": [row.document() for row in rows],
-        "met": sum(row.met for row in rows),
-    }

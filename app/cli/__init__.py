@@ -53,6 +53,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "erase": ("erase", "erase"),
     "check": ("erase", "check"),
     "lake": ("lake", "app"),
+    "bench": ("bench", "bench"),
     "doctor": ("doctor", "doctor"),
     "report": ("report", "app"),
 }

@@ -127,17 +127,19 @@ def commit(
     marks: Mapping[str, str],
     attempts: int,
     staged: Staged,
+    known: dict[str, Any],
 ) -> int:
     """Commit the change that `decide` makes of the fresh head; the new snapshot's id.
 
     A lost compare-and-swap decides again on the new head, up to `attempts` times, then
     CommitConflictError. An outcome that nobody knows is UnreachableError; its files stay.
-    `staged` knows the metadata files that the catalog's client writes for this thread.
+    `staged` knows the metadata files that the catalog's client writes for this thread, `known`
+    what `list_snapshot` read before.
     """
     for _ in range(attempts):
         with lake_errors("reading the table"):
             table = load()
-            listing = list_snapshot(table, table.metadata.current_snapshot_id, known={})
+            listing = list_snapshot(table, table.metadata.current_snapshot_id, known=known)
             change = decide(table, listing)
         attempt = _Snapshot(table, table.metadata.new_snapshot_id(), _name(marks))
         updates, requirements = _prepared(attempt, listing, change=change, marks=marks)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from io import FileIO
 from typing import Any, BinaryIO, cast
 
@@ -27,6 +27,7 @@ from app.domain.errors import CommitConflictError, LakeError, UnsupportedTableEr
 from app.lake.pyiceberg_engine import columns, commits, history, refusals, rows, settings
 from app.lake.pyiceberg_engine.commits import RUN, STEP
 from app.lake.pyiceberg_engine.faults import lake_errors
+from app.lake.pyiceberg_engine.known import remember_tables
 from app.lake.pyiceberg_engine.listing import (
     DeleteIndex,
     Listing,
@@ -39,6 +40,8 @@ from app.lake.table_ports import DataFile, Reach, TableHead
 
 ATTEMPTS = 20
 """Lost swaps in a row before a commit gives up: at 5 appends a second some 4 are to be expected."""
+KEPT = 5_000
+"""Entries of manifests and lists that an engine keeps: at a few kilobytes each."""
 
 
 class PyIcebergEngine:
@@ -58,8 +61,10 @@ class PyIcebergEngine:
         }
         with lake_errors(f"catalog {catalog.name}"):
             self._catalog: Any = load_catalog(catalog.name, **properties)
+        remember_tables(self._catalog)
         self._io: Any = load_file_io(properties, catalog.warehouse)
         self._deletes = DeleteIndex(self._io)
+        self._kept: dict[str, Any] = {}
         self._staged = commits.Staged()
         if isinstance(self._catalog, MetastoreCatalog):
             _note_metadata_files(self._catalog, self._staged)
@@ -109,21 +114,21 @@ class PyIcebergEngine:
 
     def refusals(self, table: str) -> tuple[str, ...]:
         loaded = self._load(table)
-        with lake_errors(f"table {table}"):
-            return refusals.refusals(loaded, others=self._other_locations(loaded))
+        with lake_errors(f"table {table}"), self._known() as known:
+            return refusals.refusals(loaded, others=self._other_locations(loaded), known=known)
 
     def files(self, table: str, *, snapshot_id: int) -> list[DataFile]:
         loaded = self._load(table)
-        with lake_errors(f"table {table}"):
+        with lake_errors(f"table {table}"), self._known() as known:
             if loaded.metadata.snapshot_by_id(snapshot_id) is None:
                 raise LakeError(f"table {table}: snapshot {snapshot_id} is gone.")
-            listing = list_snapshot(loaded, snapshot_id, known={})
+            listing = list_snapshot(loaded, snapshot_id, known=known)
             return data_files(listing, deletes=self._deletes)
 
     def reach(self, table: str) -> Reach:
         loaded = self._load(table)
-        with lake_errors(f"table {table}"):
-            return history.reach(loaded)
+        with lake_errors(f"table {table}"), self._known() as known:
+            return history.reach(loaded, known=known)
 
     def find_commit(self, table: str, *, run_id: str, step_id: str) -> int | None:
         for snapshot in self._load(table).metadata.snapshots:
@@ -194,8 +199,8 @@ class PyIcebergEngine:
         longer live as it was written.
         """
         loaded = self._load(table)
-        with lake_errors(f"table {table}"):
-            records = history.records(loaded, paths={*back, *deletes})
+        with lake_errors(f"table {table}"), self._known() as known:
+            records = history.records(loaded, paths={*back, *deletes}, known=known)
 
         def decide(_: Table, listing: Listing) -> commits.Change:
             leaving = {new for new in back.values() if new is not None}
@@ -299,14 +304,25 @@ class PyIcebergEngine:
             ) from None
 
     def _commit(self, table: str, decide: Any, *, marks: Mapping[str, str]) -> int:
-        return commits.commit(
-            self._catalog,
-            lambda: self._load(table),
-            decide=decide,
-            marks=marks,
-            attempts=ATTEMPTS,
-            staged=self._staged,
-        )
+        with self._known() as known:
+            return commits.commit(
+                self._catalog,
+                lambda: self._load(table),
+                decide=decide,
+                marks=marks,
+                attempts=ATTEMPTS,
+                staged=self._staged,
+                known=known,
+            )
+
+    @contextmanager
+    def _known(self) -> Iterator[dict[str, Any]]:
+        """Manifests and their lists by path, as they were read: they never change. Those of small
+        tables are kept from call to call.
+        """
+        known = dict(self._kept)
+        yield known
+        self._kept = known if sum(map(len, known.values())) <= KEPT else {}
 
     def _require_live(self, listing: Listing, wanted: Iterable[DataFile]) -> None:
         """D4: A still live and with the same delete files, or those pairs are planned again."""

@@ -33,10 +33,11 @@ LOG_LENGTH_BEFORE = "clearlake.previous-versions-max"
 """Holds the table's own setting while the metadata log is cut short; empty: it had none."""
 
 
-def reach(table: Table) -> Reach:
-    """Which paths what reaches. A snapshot also *names* files that left with it."""
+def reach(table: Table, *, known: dict[str, Any]) -> Reach:
+    """Which paths what reaches. A snapshot also *names* files that left with it. `known`: as
+    `list_snapshot` takes it.
+    """
     metadata = table.metadata
-    known: dict[str, Any] = {}
     live: dict[int, set[str]] = {}
     named: dict[int, frozenset[str]] = {}
     for snapshot in metadata.snapshots:
@@ -61,11 +62,10 @@ def reach(table: Table) -> Reach:
     )
 
 
-def records(table: Table, *, paths: Iterable[str]) -> dict[str, Any]:
+def records(table: Table, *, paths: Iterable[str], known: dict[str, Any]) -> dict[str, Any]:
     """The records of data and delete files as the newest snapshot that has them lists them."""
     wanted = set(paths)
     found: dict[str, Any] = {}
-    known: dict[str, Any] = {}
     for snapshot in sorted(table.metadata.snapshots, key=lambda s: -(s.sequence_number or 0)):
         for manifest in list_snapshot(table, snapshot.snapshot_id, known=known).manifests:
             for entry in manifest.live:

@@ -68,12 +68,14 @@ class DeleteIndex:
 
 
 def list_snapshot(table: Table, snapshot_id: int | None, *, known: dict[str, Any]) -> Listing:
-    """List a snapshot; `known` keeps manifests read before, by path."""
+    """List a snapshot; `known` keeps manifests and lists of them that were read before, by path."""
     if snapshot_id is None:
         return Listing(())
     snapshot = table.metadata.snapshot_by_id(snapshot_id)
     listings = []
-    for manifest in snapshot.manifests(table.io):
+    if snapshot.manifest_list not in known:
+        known[snapshot.manifest_list] = tuple(snapshot.manifests(table.io))
+    for manifest in known[snapshot.manifest_list]:
         entries = known.get(manifest.manifest_path)
         if entries is None:
             entries = tuple(manifest.fetch_manifest_entry(table.io, discard_deleted=False))

@@ -20,11 +20,13 @@ _OUTSIDE = (
 )
 
 
-def refusals(table: Table, *, others: Mapping[str, str]) -> tuple[str, ...]:
-    """Why this table is refused; `others`: locations of the catalog's other tables by name."""
+def refusals(table: Table, *, others: Mapping[str, str], known: dict[str, Any]) -> tuple[str, ...]:
+    """Why this table is refused; `others`: locations of the catalog's other tables by name;
+    `known`: as `list_snapshot` takes it.
+    """
     found = [*_of_metadata(table), *_of_location(table, others=others)]
     if not found:
-        found = _of_files(table)
+        found = _of_files(table, known=known)
     return tuple(found)
 
 
@@ -62,9 +64,8 @@ def _of_location(table: Table, *, others: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _of_files(table: Table) -> list[str]:
+def _of_files(table: Table, *, known: dict[str, Any]) -> list[str]:
     found: dict[str, None] = {}
-    known: dict[str, Any] = {}
     own = normalise(table.metadata.location).rstrip("/") + "/"
     for snapshot in table.metadata.snapshots:
         for manifest in list_snapshot(table, snapshot.snapshot_id, known=known).manifests:
