@@ -27,7 +27,7 @@ from app.lake.tombstones import Tombstones, row_owner
 
 BOM = b"\xef\xbb\xbf"
 PARK, DROP = "park", "drop"
-_DOUBTFUL = frozenset((*range(ord(" ") + 1), BOM[0]))
+_OBJECT = ord("{")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,9 @@ class Tally:
     values: int = 0
     parked: list[Place] = field(default_factory=list)
     shares: dict[int, Share] = field(default_factory=dict)
+    """But for deleted lines."""
+    deleted_of: Counter[int] = field(default_factory=Counter)
+    """Deleted lines by subject."""
     undeclared: Counter[str] = field(default_factory=Counter)
     kept_lines: set[bytes] = field(default_factory=set)
     """Short digests of lines kept on a legal ground."""
@@ -100,6 +103,9 @@ class Tally:
     @property
     def counts(self) -> Counts:
         """As a receipt has it."""
+        shares = dict(self.shares)
+        for subject, lines in self.deleted_of.items():
+            shares[subject] = shares.get(subject, Share()) + Share(deleted=lines)
         return Counts(
             before=self.before,
             deleted=self.deleted,
@@ -108,7 +114,7 @@ class Tally:
             kept=self.kept,
             values=self.values,
             parked=len(self.parked),
-            shares=dict(sorted(self.shares.items())),
+            shares=dict(sorted(shares.items())),
             undeclared=dict(sorted(self.undeclared.items())),
         )
 
@@ -199,14 +205,14 @@ def _lines_in(block: Block) -> tuple[int, int]:
     data, begin, end = block
     text = np.frombuffer(data, np.uint8)
     newlines = 0
-    # A blank line begins with white space (or is the byte-order mark alone); few lines do.
-    doubtful = [begin] if begin < end and text[begin] in _DOUBTFUL else []
+    # A line that begins as an object does is not blank; few others are there.
+    doubtful = [begin] if begin < end and text[begin] != _OBJECT else []
     for start in range(begin, end, SUB_BLOCK):
         stop = min(start + SUB_BLOCK, end)
         same = text[start:stop] == ord("\n")
         newlines += int(np.count_nonzero(same))
         after = text[start + 1 : min(stop + 1, end)]
-        odd = same[: len(after)] & ((after <= ord(" ")) | (after == BOM[0]))
+        odd = np.logical_and(same[: len(after)], after != _OBJECT)
         if odd.any():
             doubtful += (np.flatnonzero(odd) + start + 1).tolist()
     blank = 0
@@ -245,7 +251,7 @@ def _line(
         found = leaves(content)
     except JsonTextError:
         return _broken(line, mark, place=place, rule=rule, tally=tally)
-    read = Read(_values(found, rule.asked), found)
+    read = Read(_values(found, rule.asked), rule.editor.suspects(content, found))
     return _read_line(line, mark, content, read, rule=rule, tally=tally)
 
 
@@ -262,7 +268,7 @@ def _owner(line: bytes, *, rule: Rule) -> int | None:
 
 def _deleted(mark: bytes, subject: int, *, tally: Tally) -> bytes:
     tally.deleted += 1
-    tally.share(subject, Share(deleted=1))
+    tally.deleted_of[subject] += 1
     return mark
 
 
@@ -279,7 +285,7 @@ def _read_line(
     decision = decide(owners, targets=rule.targets, dataset=rule.dataset, kept=kept)
     if decision.fate is Fate.DELETE and decision.subject is not None:
         return _deleted(mark, decision.subject, tally=tally)
-    edited = rule.editor.edit_json(
+    edited = rule.editor.edit_leaves(
         content,
         read.leaves,
         owner=row_owner(owners),
@@ -338,6 +344,6 @@ def owners_of(dataset: Dataset, values_at: ValuesAt) -> frozenset[str]:
     roles = dataset.roles
     columns = list(roles.owner)
     for when in roles.owner_when:
-        if matches(when.where, values_at):
+        if any(map(values_at, when.columns)) and matches(when.where, values_at):
             columns += when.columns
     return frozenset(value for column in columns for value in values_at(column))

@@ -29,8 +29,8 @@ class Read(NamedTuple):
 
     values: Mapping[str, Sequence[str]]
     """Texts at the paths that decide."""
-    leaves: list[Leaf]
-    """All that can hold a target, keys among them, in order."""
+    leaves: Iterable[Leaf]
+    """All that can hold a target, keys among them, in order. Taken once."""
 
 
 class OwnerReader:

@@ -27,7 +27,8 @@ _WINDOW = 8
 _FARTHEST = 300
 """A window ends less than this behind its `_`: no value is longer."""
 _MAX_FAMILIES = 16
-_FEW = 64
+_FEW = 1 << 11
+"""Found one by one in a sub-block before numpy looks for the rest of it."""
 _BITS_A_VALUE = 32
 _FEW_WORDS = 5000
 """Up to so many values one automaton of all of them is worth its memory."""
@@ -40,27 +41,33 @@ _Found = tuple[int, int, str]
 
 
 class Finder:
-    """Finds single bytes in a buffer, with one scratch array for all of it."""
+    """Finds bytes in a buffer, with scratch arrays for all of it."""
 
-    __slots__ = ("_bytes", "_scratch", "data")
+    __slots__ = ("_bytes", "_first", "_second", "data")
 
     def __init__(self, buffer: bytes | bytearray | memoryview) -> None:
         self.data: _Bytes = np.frombuffer(memoryview(buffer).cast("B"), np.uint8)
         self._bytes = buffer if isinstance(buffer, bytes | bytearray) else None
-        self._scratch: _Bools = np.empty(min(SUB_BLOCK, len(self.data)), np.bool_)
+        size = min(SUB_BLOCK, len(self.data))
+        self._first: _Bools = np.empty(size, np.bool_)
+        self._second: _Bools = np.empty(size, np.bool_)
+
+    def behind(self, before: bytes, byte: int, start: int, stop: int) -> Iterator[_Positions]:
+        """Ascending positions of a byte with one of those of `before` in front of it, in one array
+        or more. `start` is not the first byte.
+        """
+        for begin in range(start, stop, SUB_BLOCK):
+            end = min(begin + SUB_BLOCK, stop)
+            found, one = self._first[: end - begin], self._second[: end - begin]
+            in_front = self.data[begin - 1 : end - 1]
+            np.equal(in_front, before[0], out=found)
+            for other in before[1:]:
+                np.logical_or(found, np.equal(in_front, other, out=one), out=found)
+            np.logical_and(found, np.equal(self.data[begin:end], byte, out=one), out=found)
+            yield _sparse(found) + begin
 
     def each(self, byte: int, start: int, stop: int) -> Iterator[_Positions]:
-        """Ascending positions of a byte, in one array or more."""
-        for begin in range(start, stop, SUB_BLOCK):
-            block = self.data[begin : min(begin + SUB_BLOCK, stop)]
-            same = np.equal(block, byte, out=self._scratch[: len(block)])
-            found = np.flatnonzero(same)
-            if len(found):
-                found += begin
-                yield found
-
-    def each_rare(self, byte: int, start: int, stop: int) -> Iterator[_Positions]:
-        """The same, faster where there are few."""
+        """Ascending positions of a byte that is rare, in one array or more."""
         for begin in range(start, stop, SUB_BLOCK):
             at, end = begin, min(begin + SUB_BLOCK, stop)
             if self._bytes is not None:
@@ -72,19 +79,18 @@ class Finder:
                 if few:
                     yield np.array(few, np.int64)
             if at >= 0:
-                found = self._sparse(byte, at, end)
-                found += at
-                yield found
+                same = np.equal(self.data[at:end], byte, out=self._first[: end - at])
+                yield _sparse(same) + at
 
-    def _sparse(self, byte: int, start: int, stop: int) -> _Positions:
-        """Offsets of a byte from `start`, eight bytes at a time: most eights have none."""
-        same = np.equal(self.data[start:stop], byte, out=self._scratch[: stop - start])
-        whole = len(same) & -8
-        eights = same[:whole].view(np.uint64)
-        some = np.flatnonzero(eights != 0)
-        inside = np.flatnonzero(eights.take(some).view(np.bool_))
-        found = (some.take(inside >> 3) << 3) + (inside & 7)
-        return np.concatenate((found, np.flatnonzero(same[whole:]) + whole))
+
+def _sparse(found: _Bools) -> _Positions:
+    """Where a mask is true, eight bytes at a time: most eights have none."""
+    whole = len(found) & -8
+    eights = found[:whole].view(np.uint64)
+    some = np.flatnonzero(eights != 0)
+    inside = np.flatnonzero(eights.take(some).view(np.bool_))
+    at = (some.take(inside >> 3) << 3) + (inside & 7)
+    return np.concatenate((at, np.flatnonzero(found[whole:]) + whole))
 
 
 def leftmost_longest(spans: Iterable[_Found]) -> list[_Found]:
@@ -218,9 +224,9 @@ class TokenFilter:
             # All looks at one part while it is in the cache.
             end = min(begin + SUB_BLOCK, stop)
             marks += self._prefixed.marks(finder, max(begin, start + 1), end, stop)
-            for slashes in finder.each_rare(ord("\\"), begin, end):
+            for slashes in finder.each(ord("\\"), begin, end):
                 odd += self._escapes.slashes(finder.data, slashes, stop)
-            signs = finder.each_rare(ord("%"), begin, end)
+            signs = finder.each(ord("%"), begin, end)
             percents += (self._escapes.percents(finder.data, at, stop) for at in signs)
         if self._slow is not None:
             odd.append(self._automatic(memoryview(buffer)[start:stop]) + start)
@@ -265,7 +271,6 @@ class _Prefixed:
     __slots__ = ("_before", "_kinds", "_offsets", "_shift", "_table", "_windows")
 
     def __init__(self, families: Mapping[bytes, list[bytes]]) -> None:
-        self._before: _Bools = np.zeros(256, np.bool_)
         self._offsets = np.zeros(256, np.int64)
         self._kinds: dict[int, list[tuple[bytes, list[int], frozenset[bytes]]]] = defaultdict(list)
         for prefix, values in families.items():
@@ -276,13 +281,13 @@ class _Prefixed:
             # The last window that all values behind this byte have: the front of an id is often a
             # time, alike for many.
             offset = min(lengths[0] - len(prefix) for prefix, lengths, _ in kinds) - _WINDOW
-            self._before[last] = True
             self._offsets[last] = offset + 1
             windows += (
                 int.from_bytes(value[len(prefix) + offset :][:_WINDOW], "little")
                 for prefix, _, values in kinds
                 for value in values
             )
+        self._before = bytes(self._kinds)
         self._windows = np.unique(np.array(windows, np.uint64))
         # One bit a hash: the bits of 400,000 values are 2 MB, which the cache holds.
         bits = min(30, max(19, (len(windows) * _BITS_A_VALUE).bit_length()))
@@ -301,11 +306,8 @@ class _Prefixed:
         words = np.ndarray(
             shape=(len(data) - _WINDOW + 1,), dtype=np.uint64, buffer=data.data, strides=(1,)
         )
-        for marks in finder.each(ord("_"), begin, end):
-            last = data.take(marks - 1)
-            near = np.flatnonzero(self._before.take(last))
-            marks = marks.take(near)
-            at = marks + self._offsets.take(last.take(near))
+        for marks in finder.behind(self._before, ord("_"), begin, end):
+            at = marks + self._offsets.take(data.take(marks - 1))
             if len(at) and at[-1] >= stop - _FARTHEST:
                 inside = at <= stop - _WINDOW
                 marks, at = marks[inside], at[inside]
