@@ -16,6 +16,8 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import orjson
 
@@ -23,7 +25,7 @@ from app.domain.identifiers import Identifier, Identity, Kind, Targets
 from app.domain.receipts import ObjectWork
 from app.lake.bronze_lines import Piece, Rule, Tally, rewritten
 from app.lake.bronze_read import read_object
-from app.lake.codecs import BLOCK, DEFAULT_LIMITS, blocks
+from app.lake.codecs import BLOCK, DEFAULT_LIMITS, blocks, decoded
 from app.lake.local import LocalStore
 from app.lake.tombstones import Tombstones
 from bench.lakes import BenchLake, lake_of
@@ -110,7 +112,10 @@ def every_line(files: Sequence[Path]) -> int:
 
 
 def pieces(path: Path, rule: Rule, tally: Tally) -> Iterator[list[Piece]]:
-    return rewritten(blocks(chunks(path)), rule=rule, tally=tally)
+    """As a run reads it: its own reading is a part of the cost."""
+    with path.open("rb", buffering=0) as file:
+        _, texts = decoded(file.read)
+        yield from rewritten(blocks(texts), rule=rule, tally=tally)
 
 
 def erase(files: Sequence[Path], rule: Rule) -> Tally:
@@ -192,7 +197,7 @@ def _large(events: int, size: int) -> None:
         store = LocalStore([f"file://{path.parent}/"])
         uri = f"file://{path}"
         versions = list(store.versions(f"file://{path.parent}/"))
-        erase(lake.files[:1], rule)  # whatever is loaded on first use is loaded
+        list(map(len, quietly(lake.files[:1], rule)))  # what is loaded on first use is loaded
         before = _peak()
         prepared = read_object(
             ObjectWork(uri=uri),
@@ -233,7 +238,7 @@ def kept_lines(lake: BenchLake, rule: Rule) -> Row:
     lines = 0
     for path in lake.files:
         for line in path.read_bytes().splitlines(keepends=True):
-            if values.isdisjoint(_TOKEN.findall(line)):
+            if values.isdisjoint(_TOKEN.findall(_meant(line))):
                 theirs.update(line)
                 lines += 1
         text = b"".join(p for some in pieces(path, rule, Tally()) for p in some)
@@ -244,6 +249,25 @@ def kept_lines(lake: BenchLake, rule: Rule) -> Row:
     more: dict[str, float | int | str] = {"lines": lines, "sha256": ours.hexdigest()}
     what = "digests of lines that name nobody that differ from a naive reading's"
     return Row("B5", what, differs, 0, is_at_least=False, unit="digests", more=more)
+
+
+def _meant(line: bytes) -> bytes:
+    """What a line says, JSON and percent escapes decoded, strings apart from one another."""
+    if b"\\" in line:
+        line = b"\0".join(s.encode() for s in _strings(json.loads(line)))
+    return unquote_to_bytes(line) if b"%" in line else line
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, inside in value.items():
+            yield key
+            yield from _strings(inside)
+    elif isinstance(value, list):
+        for inside in value:
+            yield from _strings(inside)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,10 @@ from app.domain.errors import LakeError
 
 BLOCK = 32 << 20
 """Bytes of text looked at together. Memory is a few of these, whatever an object's size."""
+PIECE = 8 << 20
+"""Bytes of plain text read at a time: fewer than an allocator gives back to the system, so that the
+same memory is used again and again. In pieces of 32 MB reading costs five times as much.
+"""
 _READ = 1 << 20
 _ZSTD_READ = 2 << 10
 """2 KB of zstd are at most 64 MB of text, and no slower to read than larger pieces."""
@@ -106,8 +110,8 @@ def decoded(
     UnknownCodecError at once; DamagedContentError or LimitExceededError while reading: a stream
     that ends without an error was consumed to its last byte.
     """
-    head = read(BLOCK)
-    while len(head) < _HEAD and (more := read(BLOCK)):
+    head = read(PIECE)
+    while len(head) < _HEAD and (more := read(PIECE)):
         head += more
     codec = sniffed(head)
     if codec is Codec.NONE:
@@ -242,8 +246,10 @@ class _Stored:
 
 def _plain(head: bytes, read: Callable[[int], bytes]) -> Iterator[bytes]:
     while head:
+        # What is short is most often the last: a look for more need not take much memory.
+        size = PIECE if len(head) == PIECE else _READ
         yield head
-        head = read(BLOCK)
+        head = read(size)
 
 
 def _limited(chunks: Iterator[bytes], *, read: _Stored | None, limits: Limits) -> Iterator[bytes]:

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from app.domain.datasets import Dataset
 from app.domain.identifiers import Identifier, Identity, Targets
-from app.domain.receipts import Place
 from app.lake.bronze_lines import BOM, Piece, Rule, Tally, changed_lines, line_without
 from app.lake.codecs import Block
 from app.lake.late_lines import JsonLook, identifiers_at, is_late, latest
@@ -91,16 +90,17 @@ class Gate:
         3. Every other byte is as it was. A line that is no JSON and holds one of them is parked
            (it stays, and its place is said) or dropped.
         """
-
-        def change(line: bytes, place: Place) -> bytes:
-            late = self._late_on(line)
-            if not late:
-                return line
-            return line_without(line, place=place, rule=self._rule(late), tally=tally)
-
         for block in blocks:
             positions = (begin for begin, _ in self._look.spans(*block))
+            change = partial(self._changed, block, tally)
             yield changed_lines(block, positions, change=change, tally=tally)
+
+    def _changed(self, block: Block, tally: Tally, line: bytes, start: int, at: list[int]) -> bytes:
+        late = self._late_on(line)
+        if not late:
+            return line
+        place = partial(tally.place, block, start)
+        return line_without(line, place=place, rule=self._rule(late), tally=tally)
 
     def _late_on(self, line: bytes) -> frozenset[Identifier]:
         text = line.strip().removeprefix(BOM)

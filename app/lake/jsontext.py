@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -286,7 +286,21 @@ class Editor:
         declared: frozenset[str],
         elsewhere: str,
     ) -> Edited:
-        """Replace every target in a JSON text; `found` are its leaves.
+        """Replace every target in a JSON text; `found` are its leaves."""
+        return self.edit_leaves(
+            raw, self.suspects(raw, found), owner=owner, declared=declared, elsewhere=elsewhere
+        )
+
+    def edit_leaves(
+        self,
+        raw: bytes,
+        suspects: Iterable[Leaf],
+        *,
+        owner: str,
+        declared: frozenset[str],
+        elsewhere: str,
+    ) -> Edited:
+        """Replace every target in a JSON text; `suspects`: its leaves that can hold one, in order.
 
         `owner`: row_owner() of the row. `declared`: paths with a role, where equality counts too,
         and numbers. `elsewhere` "report": hits outside them are counted and stay.
@@ -295,7 +309,7 @@ class Editor:
         undeclared: Counter[str] = Counter()
         subjects: set[int] = set()
         taken = values = 0
-        for leaf in self._suspects(raw, found):
+        for leaf in suspects:
             known = leaf.path in declared and not leaf.is_key
             spans = self._in_leaf(raw, leaf, known=known)
             if spans and not known:
@@ -330,7 +344,7 @@ class Editor:
     def _tombstone(self, value: str, owner: str) -> str:
         return self._tombstones.of(self._targets.by_value[value].identifier, owner=owner)
 
-    def _suspects(self, raw: bytes, found: Sequence[Leaf]) -> Iterator[Leaf]:
+    def suspects(self, raw: bytes, found: Sequence[Leaf]) -> Iterator[Leaf]:
         """Leaves that can hold a target. Where nothing is escaped one look at the line tells."""
         if b"\\" in raw or b"%" in raw:
             yield from (leaf for leaf in found if leaf.text is not None)

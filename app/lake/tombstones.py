@@ -6,7 +6,6 @@ and from then on a tombstone is a random value that nobody can compute again.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import secrets
 from collections.abc import Iterable
@@ -16,6 +15,7 @@ from functools import lru_cache
 from app.domain.identifiers import Identifier
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
 _OWNER_SEPARATOR = "\x1f"
 
 
@@ -54,8 +54,6 @@ def _tombstone(secret: bytes, identifier: Identifier, owner: str) -> str:
         p.encode("utf-8", "surrogatepass") for p in (identifier.kind.value, identifier.value, owner)
     ]
     message = b"".join(len(p).to_bytes(4, "big") + p for p in parts)
-    number = int.from_bytes(hmac.new(secret, message, hashlib.sha256).digest(), "big") >> (
-        256 - 130
-    )
-    text = "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
+    number = int.from_bytes(hmac.digest(secret, message, "sha256"), "big") >> (256 - 130)
+    text = "".join([_PAIRS[(number >> shift) & 1023] for shift in range(120, -1, -10)])
     return f"tomb_{identifier.kind.letter}_{text}"

@@ -305,6 +305,7 @@ def test_a_change_late_in_a_long_object_is_made_in_bounded_memory(
     monkeypatch.setattr(bronze_read, "BLOCK", 8000)
     monkeypatch.setattr(bronze_read, "_IN_MEMORY", 4000)
     monkeypatch.setattr(codecs, "BLOCK", 4000)
+    monkeypatch.setattr(codecs, "PIECE", 4000)
     body = HIS * 60 + MINE + HIS
     lake.load("evt-1.ndjson", body)
     lake.load("evt-2.ndjson.gz", gzip.compress(body))
