@@ -54,8 +54,7 @@ class LineReader:
         """
         try:
             text = raw.decode("utf-8", "surrogateescape")
-            said = json.loads(text, strict=False, parse_int=_Number, parse_float=_Number,
-                              object_pairs_hook=tuple)  # fmt: skip
+            said = _JSON.decode(text)
         except (ValueError, RecursionError):
             return None
         judgement = self._rule.judge(partial(_below, said), lambda _column: _nothing)
@@ -97,6 +96,11 @@ class _Number(str):
     """A number as its source text."""
 
     __slots__ = ()
+
+
+_JSON = json.JSONDecoder(
+    strict=False, parse_int=_Number, parse_float=_Number, object_pairs_hook=tuple
+)
 
 
 def _below(said: Any, path: str) -> list[str]:
