@@ -21,7 +21,7 @@ from typing import Any
 from bench.lakes import BenchLake, bench_lake
 from bench.rows import Row, document
 
-MODULES = ("bronze", "verifying")
+MODULES = ("bronze", "verifying", "requests")
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 
 

@@ -186,8 +186,8 @@ class _Silver:
         files = []
         for number, file in enumerate(self.engine.files(head.table, snapshot_id=head.snapshot_id)):
             new = f"file://{self.folder}/{number}.parquet"
-            work = FileWork(file.path, new, WorkState.READY)
-            files.append(eraser.rewrite(work, file=file))
+            intent = FileWork(file.path, new, WorkState.READY)
+            files.append(eraser.rewrite(intent, file=file))
         work = TableWork(head.table, WorkState.WRITTEN, head.uuid, files=tuple(files))
         return replace(work, counts=files[0].counts)
 

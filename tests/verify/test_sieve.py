@@ -39,7 +39,7 @@ spelled = st.builds(
         ]
     ),
 )
-around = st.text(st.sampled_from("abcdef0123456789_-%\\/\" é"), max_size=40)
+around = st.text(st.sampled_from('abcdef0123456789_-%\\/" é'), max_size=40)
 lines = st.lists(
     st.builds(lambda a, v, b: f"{a}{v}{b}\n".encode(), around, st.one_of(spelled, around), around),
     min_size=1,

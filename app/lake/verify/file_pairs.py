@@ -34,6 +34,8 @@ from app.lake.verify.tally import Tally
 OpenFile = Callable[[str], BinaryIO]
 _BATCH = 1 << 15
 _IN_MEMORY = 64 << 20
+_PIECE = 16 << 20
+"""Each is a request to a store of objects."""
 _FIELD_ID = b"PARQUET:field_id"
 
 
@@ -332,7 +334,7 @@ def _spooled(stream: BinaryIO) -> tuple[BinaryIO, str]:
     spool = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115  the caller closes it
     digest = hashlib.sha256()
     with closing(stream):
-        while piece := stream.read(1 << 20):
+        while piece := stream.read(_PIECE):
             digest.update(piece)
             spool.write(piece)
     spool.seek(0)

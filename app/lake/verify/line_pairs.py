@@ -84,11 +84,14 @@ class LinePair:
         try:
             for block in line_blocks(old):
                 self._compare(block, text, sight=sight)
-            if not text.at_end():
-                raise PairDiffersError("something follows the last line")
+            self._end(text)
         except PairDiffersError as err:
             number = self._lines + self._block.count(b"\n", 0, self._done) + 1
             sight.saw(What.ARITHMETIC, "pair", detail=f"line {number} of the base: {err.args[0]}")
+
+    def _end(self, text: _Text) -> None:
+        if not text.at_end():
+            raise PairDiffersError("something follows the last line")
 
     def _compare(self, block: bytes, text: _Text, *, sight: Sight) -> None:
         self._lines += self._block.count(b"\n")

@@ -45,7 +45,7 @@ def filled_lines(block: bytes) -> int:
         return 0
     whole = np.frombuffer(block, dtype=np.uint8)
     starts = places_of(whole, 0x0A) + 1
-    lines = len(starts) + (starts[-1:].tolist() != [len(block)])
+    lines = len(starts) + (not block.endswith(b"\n"))
     starts = starts[: np.searchsorted(starts, len(block))]
     if _SPACE[whole[0]] or _SPACE[whole[starts]].any():
         lines -= len(_BLANK.findall(block))

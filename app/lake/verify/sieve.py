@@ -112,9 +112,7 @@ class _Anchored:
         if self._may_begin:
             self._before[:] = True
 
-    def among(
-        self, places: Places, whole: Bytes, words: npt.NDArray[np.uint64]
-    ) -> Places:
+    def among(self, places: Places, whole: Bytes, words: npt.NDArray[np.uint64]) -> Places:
         """Those of the anchor's places that are a value's."""
         if len(places) and not places[0] and not self._may_begin:
             places = places[1:]
@@ -131,4 +129,5 @@ def _hash_starts(whole: Bytes, words: npt.NDArray[np.uint64], hashes: _Words) ->
     first = first[_HEX[whole[first[:, None] + np.arange(1, _RUN)]].all(axis=1)]
     starts = (first[:, None] - np.arange(_SAMPLE)).ravel()
     starts = starts[starts >= 0]
-    return starts[hashes.holds(words[starts])]
+    found: Places = starts[hashes.holds(words[starts])]
+    return found
