@@ -75,6 +75,7 @@ def test_a_value_is_found_at_either_end_of_a_block() -> None:
             assert where <= place < where + len(raw)
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from([b"x", b" ", b"\n", b"\r\n", b"\t", b"\x0b", b"{}"]), max_size=30))
 def test_lines_that_are_not_blank_are_counted(pieces: list[bytes]) -> None:
     block = b"".join(pieces)

@@ -155,9 +155,13 @@ class _FilePair:
         self.tally.before += int(visible.sum())
         suspects = reader.suspects(batch)
         asked = np.flatnonzero(rows_of(suspects, batch.num_rows) & visible)
+        going = reader.going(batch, asked)
+        keep = visible.copy()
+        keep[asked[going]] = False
+        self.tally.deleted += int(going.sum())
+        asked = asked[~going]
         taken = reader.rows(batch.take(pa.array(asked)), suspects=suspects)
         severed: list[_Stays] = []
-        keep = visible.copy()
         for number, row in zip(asked.tolist(), taken, strict=True):
             columns = [name for name, mask in suspects.items() if mask[number]]
             one = reader.read(row, columns=columns)

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -27,6 +28,7 @@ from app.lake.verify.columns import (
 from app.lake.verify.edits import Spot, document, in_column, severed
 from app.lake.verify.jsonread import Form
 from app.lake.verify.needles import Needles
+from app.lake.verify.owners import Owners
 from app.lake.verify.rule import Judgement, Rule, ValuesAt
 
 Row = Mapping[str, Any]
@@ -65,6 +67,23 @@ class RowReader:
         self._deciding = [f.name for f in schema if self._decides(self._trees[f.name].path)]
         self.columns = [f.name for f in schema if f.name in self._deciding or holds_text(f.type)]
         """The columns in which somebody may stand; the rest hold no text and have no role."""
+        self._owners = Owners(dataset, needles.targets, columns=self._flat_texts(schema))
+
+    def _flat_texts(self, schema: pa.Schema) -> dict[str, str]:
+        """Path -> column, where a column of text is all that there is at a path."""
+        found = {}
+        for column in schema:
+            kind = column.type
+            kind = kind.value_type if isinstance(kind, pa.DictionaryType) else kind
+            path = self._trees[column.name].path
+            plain = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+            if plain and self._tops(path) == [column.name]:
+                found[path] = column.name
+        return found
+
+    def going(self, batch: pa.RecordBatch, asked: npt.NDArray[np.int64]) -> Mask:
+        """Which of some suspect rows go for certain, by their owner columns alone."""
+        return self._owners.going(batch, asked)
 
     def _decides(self, path: str) -> bool:
         """Whether a column has a role, or a condition names it."""
