@@ -38,7 +38,7 @@ _LOOK: Mapping[str, tuple[str, ...]] = {
     "get_bucket_lifecycle_configuration": ("s3:GetLifecycleConfiguration",),
     "get_bucket_replication": ("s3:GetReplicationConfiguration",),
 }
-"""What doctor alone asks, with the reading credential."""
+"""What doctor asks, with the reading credential."""
 
 CALLS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "read": {**_READ, **_LOOK},

@@ -179,8 +179,8 @@ class S3Store:
         try:
             with told("reading the lock settings", bucket):
                 answer = self._connection.reading.get_object_lock_configuration(Bucket=bucket)
-        except UnreachableError:
-            raise
+        except ObjectMissingError:
+            return False  # a bucket without Object Lock
         except LakeError:
             return True
         rule = answer.get("ObjectLockConfiguration", {}).get("Rule", {})

@@ -28,7 +28,7 @@ from app.lake.verify.needles import Needles
 from app.lake.verify.parquet import asides, opened
 from app.lake.verify.places import Sight, full_uri
 from app.lake.verify.rule import Fate
-from app.lake.verify.table_rows import Held, RowReader, plain_rows, rows_of
+from app.lake.verify.table_rows import Held, PairReader, RowReader, plain_rows, rows_of
 from app.lake.verify.tally import Tally
 
 OpenFile = Callable[[str], BinaryIO]
@@ -133,7 +133,7 @@ class _FilePair:
             self._wrong("pair", "another schema")
 
     def _rows(self, old: pq.ParquetFile, new: pq.ParquetFile | None, *, hidden: Mask) -> None:
-        reader = RowReader(
+        reader = PairReader(
             old.schema_arrow, dataset=self.dataset, needles=self.needles, names=self.names
         )
         rest = _Rest(new)
@@ -162,9 +162,10 @@ class _FilePair:
         asked = asked[~going]
         taken = reader.rows(batch.take(pa.array(asked)), suspects=suspects)
         severed: list[_Stays] = []
-        for number, row in zip(asked.tolist(), taken, strict=True):
+        told = reader.judgements(batch, asked)
+        for number, row, judgement in zip(asked.tolist(), taken, told, strict=True):
             columns = [name for name, mask in suspects.items() if mask[number]]
-            one = reader.read(row, columns=columns)
+            one = reader.read(row, columns=columns, judgement=judgement)
             if one is None:
                 continue
             if one.judgement.fate is Fate.GOES:

@@ -156,6 +156,11 @@ class Needles:
         telling: npt.NDArray[np.int64] = at[self._hex[pairs]]
         return telling
 
+    def plain_suspects(self, raw: bytes) -> set[int]:
+        """The same in a short text, its escapes left out."""
+        found = self._search.find_matches_as_indexes(raw.lower())
+        return {at for _, start, end in found for at in (start, end - 1)}
+
     def plain_hits(self, raw: bytes) -> list[Hit] | None:
         """The values in a line of JSON without a backslash; None where its leaves must tell."""
         if self._odd or b"\\" in raw:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from app.domain.datasets import Dataset, Where
 from app.domain.identifiers import Targets
 from app.lake.verify.columns import Mask, python_values
-from app.lake.verify.rule import fits
+from app.lake.verify.rule import Fate, Judgement, fits
 
 Rows = npt.NDArray[np.int64]
 
@@ -34,6 +34,8 @@ class Owners:
         told = told and all(path in columns for path in roles.owner)
         told = told and not any(inside.owner for inside in dataset.json.values())
         self._decides = told and dataset.treatment.kind == "delete"
+        self._targets, self._is_identity = targets, dataset.is_identity
+        self._known: dict[frozenset[str], Judgement | None] = {}
         self._columns = columns
         self._owner = [columns[path] for path in roles.owner] if self._decides else []
         self._wheres = wheres
@@ -56,6 +58,32 @@ class Owners:
         for where in self._wheres if going.any() else ():
             going &= ~self._holds(batch, where, numbers)
         return going
+
+    def judgements(self, batch: pa.RecordBatch, asked: Rows) -> list[Judgement | None]:
+        """What becomes of some rows; None where more than their owner columns must tell."""
+        if not self._decides:
+            return [None] * len(asked)
+        numbers = pa.array(asked)
+        owners = [python_values(batch.column(name).take(numbers)) for name in self._owner]
+        more = np.zeros(len(asked), dtype=np.bool_)
+        for where in self._wheres:
+            more |= self._holds(batch, where, numbers)
+        rows = zip(*owners, strict=True) if owners else [()] * len(asked)
+        return [
+            None if asks else self._judgement(frozenset(o for o in row if o is not None))
+            for row, asks in zip(rows, more.tolist(), strict=True)
+        ]
+
+    def _judgement(self, owners: frozenset[str]) -> Judgement | None:
+        if owners not in self._known:
+            ours = [self._targets.owners[o] for o in owners if o in self._targets.owners]
+            fate = Fate.GOES if owners and len(ours) == len(owners) else Fate.SEVERED
+            co_owned = bool(ours) and fate is Fate.SEVERED
+            unclear = not owners and self._is_identity
+            subject = min(ours, default=None)
+            told = None if unclear else Judgement(fate, owners, co_owned, subject)
+            self._known[owners] = told
+        return self._known[owners]
 
     def _holds(self, batch: pa.RecordBatch, where: Where, numbers: pa.Array) -> Mask:
         found = np.ones(len(numbers), dtype=np.bool_)
