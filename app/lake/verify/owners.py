@@ -26,7 +26,8 @@ class Owners:
     def __init__(self, dataset: Dataset, targets: Targets, *, columns: Mapping[str, str]) -> None:
         """`columns`: path -> the file's column, where all that stands at the path are its texts."""
         roles = dataset.roles
-        self._ours = pa.array(sorted(o for o in targets.owners if o in targets.by_value), pa.string())
+        ours = sorted(o for o in targets.owners if o in targets.by_value)
+        self._ours = pa.array(ours, pa.string())
         wheres = [k.where for k in dataset.keep_when]
         wheres += [w.where for w in roles.owner_when]
         wheres += [w.where for inside in dataset.json.values() for w in inside.owner_when]

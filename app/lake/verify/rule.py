@@ -94,9 +94,7 @@ def _owners_by(roles: Roles, *, values: ValuesAt, row: ValuesAt) -> Iterable[str
 
 
 def _holds(where: Where, at: ValuesAt) -> bool:
-    return all(
-        any(fits(value, patterns) for value in at(path)) for path, patterns in where.all_of
-    )
+    return all(any(fits(value, patterns) for value in at(path)) for path, patterns in where.all_of)
 
 
 def fits(value: str, patterns: Iterable[str]) -> bool:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -127,9 +127,10 @@ class Neighbours:
         folder = uri.rpartition("/")[0] + "/"
         if folder not in self._folders:
             self._folders.add(folder)
-            for found in self.source.all_under(folder):
-                if found.is_latest and not found.is_marker:
-                    self._latest[found.uri] = found
+            with suppress(LakeError):  # who may not list it may still ask for the file by itself
+                for found in self.source.all_under(folder):
+                    if found.is_latest and not found.is_marker:
+                        self._latest[found.uri] = found
         return self._latest.get(uri) or self.source.latest(uri)
 
 

@@ -140,9 +140,7 @@ class RowReader:
         if not spots:
             return None
         judge = self._rule.judge
-        return Held(
-            spots, judgement or judge(self._values(row), lambda c: self._json(row, c))
-        )
+        return Held(spots, judgement or judge(self._values(row), lambda c: self._json(row, c)))
 
     def notes(self, row: Row, *, columns: Iterable[str]) -> int:
         """How often somebody stands on a row in another case, or as a plain hash."""
