@@ -97,7 +97,7 @@ def test_owner_columns_alone_tell_most_rows() -> None:
     reader = PairReader(SCHEMA, dataset=EVENTS, needles=TOKENS, names={})
     asked = reader.suspects(batch)["user_id"].nonzero()[0]
     assert reader.going(batch, asked).tolist() == [True]
-    fates = [j and j.fate for j in reader.judgements(batch, np.arange(2))]
+    fates = [j and j.fate for j in reader.judgements(batch, np.array([0, 1], dtype=np.int64))]
     assert fates == [Fate.GOES, Fate.SEVERED]
 
 

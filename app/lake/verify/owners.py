@@ -69,7 +69,9 @@ class Owners:
         more = np.zeros(len(asked), dtype=np.bool_)
         for where in self._wheres:
             more |= self._holds(batch, where, numbers)
-        rows = zip(*owners, strict=True) if owners else [()] * len(asked)
+        rows: Iterable[tuple[str | None, ...]] = [()] * len(asked)
+        if owners:
+            rows = zip(*owners, strict=True)
         return [
             None if asks else self._judgement(frozenset(o for o in row if o is not None))
             for row, asks in zip(rows, more.tolist(), strict=True)
