@@ -21,6 +21,7 @@ from app.lake.local import LocalLoader
 from app.lake.make import make_lake
 from app.lake.pyiceberg_engine import PyIcebergEngine
 from app.lake.stitch import stitch
+from app.lake.table_ports import TableEngine
 
 SIZES = {"small": 200_000, "": 2_000_000, "large": 5_000_000}
 SEED = 1
@@ -85,7 +86,7 @@ def lake_of(events: int) -> BenchLake:
             _make(folder, engine, events=events)
         (folder / _DONE).touch()
     with closing(PyIcebergEngine(data_map.catalog, io_properties={})) as engine:
-        users = sorted(_known(engine), key=lambda i: hash_of(i.subject))
+        users = sorted(known_people(engine), key=lambda i: hash_of(i.subject))
     files = sorted((folder / "raw").rglob("*.ndjson"))
     return BenchLake(folder, events, data_map, files, users)
 
@@ -119,7 +120,7 @@ def _make(folder: Path, engine: PyIcebergEngine, *, events: int) -> None:
     stitch(engine, built_at=datetime(2026, 1, 20, tzinfo=UTC))
 
 
-def _known(engine: PyIcebergEngine) -> Iterator[Identity]:
+def known_people(engine: TableEngine) -> Iterator[Identity]:
     columns = ["user_id", "anon_ids", "device_fps"]
     for batch in engine.batches("gold.dim_identity", columns=columns):
         for row in batch.to_pylist():

@@ -51,8 +51,13 @@ def plan_objects(store: ObjectStore, dataset: Dataset) -> list[ObjectWork]:
     """
     if dataset.location is None:
         raise LakeError(f"Dataset {dataset.name} has no location.")
+    return planned(store.versions(dataset.location))
+
+
+def planned(versions: Iterable[Version]) -> list[ObjectWork]:
+    """1. A PLANNED work for every key that is listed."""
     works: dict[str, ObjectWork] = {}
-    for version in store.versions(dataset.location):
+    for version in versions:
         work = works.get(version.uri) or ObjectWork(uri=version.uri)
         base = version.version_id if version.is_latest else work.base_version
         size = work.bytes_before + version.size
@@ -197,8 +202,10 @@ class _Eraser:
         if not ready:
             return [p.work for p in prepared]
         now = self.store.now()
+        plain = [p.work.uri for p in ready if p.base and not lock_is_live(p.base, now=now)]
+        surprising = bool(plain) and self.store.locks_by_default(plain[0])
         with ThreadPoolExecutor(_PUTS, thread_name_prefix="put") as pool:
-            put = list(pool.map(lambda p: self._put(p, now), ready))
+            put = list(pool.map(lambda p: self._put(p, now, surprising=surprising), ready))
         self._recorded(put, place="written")
         by_uri = {work.uri: work for work in put}
         return [by_uri.get(p.work.uri, p.work) for p in prepared]
@@ -208,8 +215,11 @@ class _Eraser:
         self.record(works)
         failpoint(f"bronze.after_{place}")
 
-    def _put(self, prepared: Prepared, now: datetime) -> ObjectWork:
-        """6. Write the replacement on top of exactly the base that was read."""
+    def _put(self, prepared: Prepared, now: datetime, *, surprising: bool) -> ObjectWork:
+        """6. Write the replacement on top of exactly the base that was read. `surprising`: the
+        bucket may lock what was put without a lock. Where a default comes only now, the check
+        of the pair sees a lock that nobody meant.
+        """
         work, base, body = prepared.work, prepared.base, prepared.body
         if base is None or body is None:
             return work
@@ -231,7 +241,8 @@ class _Eraser:
                     retain=retain,
                 )
                 failpoint("bronze.after_put")
-                warnings = () if retain else self._settled(work, new, base=base)
+                locked = surprising and not retain
+                warnings = self._settled(work, new, base=base) if locked else ()
                 return _written(work, new, warnings=(*_moved(base), *warnings))
             except PreconditionFailedError:
                 # 412: our own success may be what was met; else somebody wrote meanwhile.

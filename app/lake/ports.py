@@ -149,6 +149,12 @@ class ObjectStore(Protocol):
         """
         ...
 
+    def locks_by_default(self, uri: str) -> bool:
+        """Whether a version that is put here without a lock may get one by itself: True where that
+        cannot be told.
+        """
+        ...
+
     def release_retention(self, uri: str, *, version_id: str) -> None:
         """Clear a GOVERNANCE retention (bypass right). COMPLIANCE raises AccessDeniedError."""
         ...

@@ -18,9 +18,9 @@ from app.domain.findings import Finding, What
 from app.domain.identifiers import Targets
 from app.domain.progress import Say
 from app.domain.receipts import Counts, ObjectWork, TableWork, WorkState
-from app.lake.bronze import ROUNDS, erase_objects, plan_objects, unfinished
+from app.lake.bronze import ROUNDS, erase_objects, plan_objects, planned, unfinished
 from app.lake.ports import Doors
-from app.lake.purge_objects import newer_versions, purge_objects
+from app.lake.purge_objects import Newer, purge_objects
 from app.lake.purge_tables import plan_purge, purge_table
 from app.lake.table_content import holder
 from app.lake.table_ports import TableEngine
@@ -126,8 +126,10 @@ class Acts:
         looked_at = self.doors.reader.now()
         works = self.journal.works(dataset.name)
         known = {w.uri: w for w in works}
-        changed = newer_versions(works, store=self.doors.eraser)
-        listed = plan_objects(self.doors.eraser, dataset)
+        newer = Newer.than(works)
+        assert dataset.location is not None
+        listed = planned(newer.passing(self.doors.eraser.versions(dataset.location)))
+        changed = newer.found
         fresh = [w for w in listed if w.uri not in known]
         if not changed and not fresh:
             self._put_horizon(dataset, looked_at.isoformat())

@@ -273,6 +273,22 @@ def test_a_lakes_bucket_locks_nothing_by_itself(place_s3: Place, admin: Any) -> 
     assert config == {"ObjectLockEnabled": "Enabled"}
 
 
+def test_a_bucket_that_locks_by_default_is_known_and_so_is_one_that_does_not_tell(
+    place_s3: Place, admin: Any
+) -> None:
+    bucket, eraser = where(place_s3.root)["Bucket"], place_s3.eraser
+    assert not eraser.locks_by_default(place_s3.root)
+    plain = f"plain-{uuid4().hex[:12]}"
+    admin.create_bucket(Bucket=plain)
+    assert not eraser.locks_by_default(f"s3://{plain}/raw/")
+    rule = {"DefaultRetention": {"Mode": GOVERNANCE, "Days": 1}}
+    admin.put_object_lock_configuration(
+        Bucket=bucket, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": rule}
+    )
+    assert eraser.locks_by_default(place_s3.root)
+    assert eraser.locks_by_default(f"s3://not-there-{uuid4().hex[:12]}/raw/")
+
+
 # --- clients ---------------------------------------------------------------------------------
 
 

@@ -54,8 +54,7 @@ def test_a_policy_names_exactly_what_its_door_needs(door: str) -> None:
 
 def test_the_table_names_exactly_the_calls_that_are_made() -> None:
     made = calls_in("store") | calls_in("writing") | calls_in("purger")
-    look = {"get_object_lock_configuration"}
-    look |= {"get_bucket_lifecycle_configuration", "get_bucket_replication"}
+    look = {"get_bucket_lifecycle_configuration", "get_bucket_replication"}
     named = {call for door in CALLS.values() for call in door if not call.startswith("arrow")}
     assert made == (named - look) | set(UNNEEDED)
     assert look <= calls_in("probe")

@@ -114,6 +114,10 @@ class LocalStore:
                 digest.update(block)
         return stream.info.version_id if digest.hexdigest() == sha256 else None
 
+    def locks_by_default(self, uri: str) -> bool:
+        """A folder has no locks."""
+        return False
+
     def release_retention(self, uri: str, *, version_id: str) -> None:
         """A folder has no retention: nothing to do."""
         with told("releasing a retention"):

@@ -29,16 +29,20 @@ _WRITE: Mapping[str, tuple[str, ...]] = {
     "abort_multipart_upload": ("s3:AbortMultipartUpload",),
     "arrow writes a table's file": ("s3:PutObject", "s3:AbortMultipartUpload"),
 }
-_LOOK: Mapping[str, tuple[str, ...]] = {
+_DEFAULT: Mapping[str, tuple[str, ...]] = {
     "get_object_lock_configuration": ("s3:GetBucketObjectLockConfiguration",),
+}
+"""Refused, the eraser looks at every replacement that it put without a lock."""
+_LOOK: Mapping[str, tuple[str, ...]] = {
+    **_DEFAULT,
     "get_bucket_lifecycle_configuration": ("s3:GetLifecycleConfiguration",),
     "get_bucket_replication": ("s3:GetReplicationConfiguration",),
 }
-"""What doctor alone asks, with the reading credential."""
+"""What doctor asks, with the reading credential."""
 
 CALLS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "read": {**_READ, **_LOOK},
-    "erase": {**_READ, **_WRITE},
+    "erase": {**_READ, **_WRITE, **_DEFAULT},
     "purge": {
         "delete_object": ("s3:DeleteObjectVersion", "s3:BypassGovernanceRetention"),
         "abort_multipart_upload": ("s3:AbortMultipartUpload",),

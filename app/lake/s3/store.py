@@ -173,6 +173,19 @@ class S3Store:
                 return version.version_id
         return None
 
+    def locks_by_default(self, uri: str) -> bool:
+        """Whether the bucket has a default retention, or does not tell."""
+        bucket, _ = split(uri)
+        try:
+            with told("reading the lock settings", bucket):
+                answer = self._connection.reading.get_object_lock_configuration(Bucket=bucket)
+        except ObjectMissingError:
+            return False  # a bucket without Object Lock
+        except LakeError:
+            return True
+        rule = answer.get("ObjectLockConfiguration", {}).get("Rule", {})
+        return bool(rule.get("DefaultRetention"))
+
     def release_retention(self, uri: str, *, version_id: str) -> None:
         """Clear a GOVERNANCE retention. Servers that cannot clear one get it ended at once."""
         mode = self.info(uri, version_id=version_id).lock_mode

@@ -4,7 +4,7 @@ A record without the lock excuses nothing, nor a lock without the record; but fo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -39,12 +39,16 @@ class Excuses:
         return cls(by_version, held)
 
     def applied(
-        self, findings: Iterable[Finding], *, info: ObjectInfo | None, now: datetime
+        self, findings: Iterable[Finding], *, info: ObjectInfo | None, now: Callable[[], datetime]
     ) -> list[Finding]:
-        """The findings of one version, residue excused where both record and lock say so."""
+        """The findings of one version, residue excused where both record and lock say so. `now`,
+        the server's clock, is asked only where a date matters.
+        """
         return [self._excused(f, info=info, now=now) for f in findings]
 
-    def _excused(self, found: Finding, *, info: ObjectInfo | None, now: datetime) -> Finding:
+    def _excused(
+        self, found: Finding, *, info: ObjectInfo | None, now: Callable[[], datetime]
+    ) -> Finding:
         if found.what is not What.RESIDUE or info is None:
             return found
         state, reason = self.by_version.get((found.uri, found.version_id), (None, None))
@@ -54,9 +58,10 @@ class Excuses:
             if MISSING_RIGHT in (reason, self.held.get(found.uri)):
                 return replace(found, what=What.HELD, detail=MISSING_RIGHT)
         until = info.retain_until
+        if state is not WorkState.DEFERRED or info.lock_mode != COMPLIANCE or until is None:
+            return found
         # A lock may end between the purge that met it and this look: what it held goes next.
-        locked = info.lock_mode == COMPLIANCE and until is not None and until > now - TOGETHER
-        if state is WorkState.DEFERRED and locked and until is not None:
+        if until > now() - TOGETHER:
             detail = f"locked until {until.isoformat(timespec='seconds')}"
             return replace(found, what=What.DEFERRED, detail=detail)
         return found

@@ -28,12 +28,14 @@ from app.lake.verify.needles import Needles
 from app.lake.verify.parquet import asides, opened
 from app.lake.verify.places import Sight, full_uri
 from app.lake.verify.rule import Fate
-from app.lake.verify.table_rows import Held, RowReader, plain_rows, rows_of
+from app.lake.verify.table_rows import Held, PairReader, RowReader, plain_rows, rows_of
 from app.lake.verify.tally import Tally
 
 OpenFile = Callable[[str], BinaryIO]
 _BATCH = 1 << 15
 _IN_MEMORY = 64 << 20
+_PIECE = 16 << 20
+"""Each is a request to a store of objects."""
 _FIELD_ID = b"PARQUET:field_id"
 
 
@@ -131,7 +133,7 @@ class _FilePair:
             self._wrong("pair", "another schema")
 
     def _rows(self, old: pq.ParquetFile, new: pq.ParquetFile | None, *, hidden: Mask) -> None:
-        reader = RowReader(
+        reader = PairReader(
             old.schema_arrow, dataset=self.dataset, needles=self.needles, names=self.names
         )
         rest = _Rest(new)
@@ -153,12 +155,17 @@ class _FilePair:
         self.tally.before += int(visible.sum())
         suspects = reader.suspects(batch)
         asked = np.flatnonzero(rows_of(suspects, batch.num_rows) & visible)
+        going = reader.going(batch, asked)
+        keep = visible.copy()
+        keep[asked[going]] = False
+        self.tally.deleted += int(going.sum())
+        asked = asked[~going]
         taken = reader.rows(batch.take(pa.array(asked)), suspects=suspects)
         severed: list[_Stays] = []
-        keep = visible.copy()
-        for number, row in zip(asked.tolist(), taken, strict=True):
+        told = reader.judgements(batch, asked)
+        for number, row, judgement in zip(asked.tolist(), taken, told, strict=True):
             columns = [name for name, mask in suspects.items() if mask[number]]
-            one = reader.read(row, columns=columns)
+            one = reader.read(row, columns=columns, judgement=judgement)
             if one is None:
                 continue
             if one.judgement.fate is Fate.GOES:
@@ -332,7 +339,7 @@ def _spooled(stream: BinaryIO) -> tuple[BinaryIO, str]:
     spool = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115  the caller closes it
     digest = hashlib.sha256()
     with closing(stream):
-        while piece := stream.read(1 << 20):
+        while piece := stream.read(_PIECE):
             digest.update(piece)
             spool.write(piece)
     spool.seek(0)

@@ -321,7 +321,7 @@ class _LakeLook:
                 sight.saw(What.CANNOT_SEE, "object", detail=err.code)
         findings = sight.findings
         if findings and looked is not None and looked.info is not None:
-            findings = self.excuses.applied(findings, info=looked.info, now=self.store.now())
+            findings = self.excuses.applied(findings, info=looked.info, now=self.store.now)
         return _Outcome(found, late(findings) if is_late else findings, looked)
 
     def _look(self, found: Found, body: Body, *, looking: Looking, sight: Sight) -> Looked:

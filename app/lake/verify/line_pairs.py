@@ -73,38 +73,42 @@ class LinePair:
     unparsable: str
     tally: Tally = field(default_factory=Tally)
     _lines: int = 0
-    """Newlines of the base that were passed."""
+    """Newlines of the base before the block at hand."""
+    _block: bytes = b""
+    _done: int = 0
+    """Bytes of the block that were passed."""
 
     def compare(self, old: Iterator[bytes], new: Iterator[bytes], *, sight: Sight) -> None:
         """Read both to the end, or to the first place where they part."""
         text = _Text(new)
         try:
             for block in line_blocks(old):
-                self._block(block, text, sight=sight)
+                self._compare(block, text, sight=sight)
             self._end(text)
         except PairDiffersError as err:
-            detail = f"line {self._lines + 1} of the base: {err.args[0]}"
-            sight.saw(What.ARITHMETIC, "pair", detail=detail)
+            number = self._lines + self._block.count(b"\n", 0, self._done) + 1
+            sight.saw(What.ARITHMETIC, "pair", detail=f"line {number} of the base: {err.args[0]}")
 
     def _end(self, text: _Text) -> None:
         if not text.at_end():
             raise PairDiffersError("something follows the last line")
 
-    def _block(self, block: bytes, text: _Text, *, sight: Sight) -> None:
-        done = 0
+    def _compare(self, block: bytes, text: _Text, *, sight: Sight) -> None:
+        self._lines += self._block.count(b"\n")
+        first = not self._block
+        self._block, self._done = block, 0
         self.tally.before += filled_lines(block)
-        first = self._lines == 0
         for start, end in suspect_lines(block, self.needles.suspects(block)):
-            self._same(block[done:start], text)
+            self._same(start, text)
             self._line(block[start:end], text, first=first and start == 0, sight=sight)
-            self._lines += 1
-            done = end
-        self._same(block[done:], text)
+            self._done = end
+        self._same(len(block), text)
 
-    def _same(self, run: bytes, text: _Text) -> None:
-        if not text.take(run):
+    def _same(self, end: int, text: _Text) -> None:
+        """What comes before `end` and was not passed yet holds nobody."""
+        if not text.take(self._block[self._done : end]):
             raise PairDiffersError("lines after it that hold nobody are not the same")
-        self._lines += run.count(b"\n")
+        self._done = end
 
     def _line(self, raw: bytes, text: _Text, *, first: bool, sight: Sight) -> None:
         mark, content = without_mark(raw) if first else (b"", raw)

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from app.domain.datasets import Dataset
-from app.lake.verify.edits import Spot, in_json
+from app.lake.verify.edits import Spot, in_json, in_string
 from app.lake.verify.jsonread import Form, Leaf, leaves
 from app.lake.verify.needles import Needles
 from app.lake.verify.rule import Fate, Judgement, Rule
@@ -54,8 +54,7 @@ class LineReader:
         """
         try:
             text = raw.decode("utf-8", "surrogateescape")
-            said = json.loads(text, strict=False, parse_int=_Number, parse_float=_Number,
-                              object_pairs_hook=tuple)  # fmt: skip
+            said = _JSON.decode(text)
         except (ValueError, RecursionError):
             return None
         judgement = self._rule.judge(partial(_below, said), lambda _column: _nothing)
@@ -64,7 +63,7 @@ class LineReader:
         if judgement.fate is Fate.STAYS or self.dataset.elsewhere != "replace":
             return None
         hits = self._needles.plain_hits(raw)
-        if not hits or any(h.value.isdecimal() or not _in_string(raw, h.start) for h in hits):
+        if not hits or any(h.value.isdecimal() or not in_string(raw, h.start) for h in hits):
             return None
         spots = tuple(Spot(h.start, h.end, h.value, "", known=False) for h in hits)
         return Line(spots, judgement, tuple(h.value for h in hits))
@@ -99,6 +98,11 @@ class _Number(str):
     __slots__ = ()
 
 
+_JSON = json.JSONDecoder(
+    strict=False, parse_int=_Number, parse_float=_Number, object_pairs_hook=tuple
+)
+
+
 def _below(said: Any, path: str) -> list[str]:
     """Every value at a dotted path of parsed JSON: objects as tuples of pairs, lists as lists."""
     found = [(said, path)]
@@ -116,11 +120,6 @@ def _below(said: Any, path: str) -> list[str]:
         elif isinstance(value, str) and not rest:
             values.append(str(value))
     return values
-
-
-def _in_string(raw: bytes, at: int) -> bool:
-    """Of JSON without a backslash: an odd number of quotes opens a string."""
-    return raw.count(b'"', 0, at) % 2 == 1
 
 
 def _nothing(_path: str) -> Iterable[str]:

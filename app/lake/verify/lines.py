@@ -20,10 +20,12 @@ from app.lake.verify.line_rows import Line, LineReader, values_in_broken
 from app.lake.verify.needles import Needles
 from app.lake.verify.places import Sight, column_name
 from app.lake.verify.rule import Fate
+from app.lake.verify.sieve import places_of
 from app.lake.verify.text import json_unescaped, utf8
 
 _BLANK = re.compile(rb"^[ \t\r\f\v]*\n|^[ \t\r\f\v]+\Z", re.MULTILINE)
-_BLANK_HINT = re.compile(rb"\n[ \t\r\f\v\n]")
+_SPACE = np.zeros(256, dtype=np.bool_)
+_SPACE[list(b" \t\r\f\v\n")] = True
 
 
 def suspect_lines(block: bytes, positions: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
@@ -41,8 +43,11 @@ def filled_lines(block: bytes) -> int:
     """How many lines are not blank."""
     if not block:
         return 0
-    lines = block.count(b"\n") + (not block.endswith(b"\n"))
-    if block[:1].isspace() or _BLANK_HINT.search(block):
+    whole = np.frombuffer(block, dtype=np.uint8)
+    starts = places_of(whole, 0x0A) + 1
+    lines = len(starts) + (not block.endswith(b"\n"))
+    starts = starts[: np.searchsorted(starts, len(block))]
+    if _SPACE[whole[0]] or _SPACE[whole[starts]].any():
         lines -= len(_BLANK.findall(block))
     return lines
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.domain.identifiers import TOKEN_CHARACTERS, Targets
+from app.lake.verify.sieve import Sieve, places_of
 from app.lake.verify.text import Decoded, decoded_with_origin, percent_decoded, utf8
 
 _TOKEN_RUN = re.compile(r"[A-Za-z0-9_-]+")
@@ -22,7 +23,8 @@ _TOKEN_SET = frozenset(TOKEN_CHARACTERS)
 _TOKEN_BYTES = frozenset(TOKEN_CHARACTERS.encode())
 _RUN = re.compile(rb"[A-Za-z0-9_-]+")
 _SURROGATES = re.compile("[\ud800-\udfff]")
-_SUB_BLOCK = 1 << 18
+_LARGE = 1 << 14
+"""A block of so many bytes is worth the numpy calls of a sieve."""
 _SMALL_RUN = 2_000
 """Up to so many values a full table (DFA) fits the cache, and is half as fast again."""
 _HASH_DIGITS = 16
@@ -64,48 +66,60 @@ class Needles:
         self._search = ac.BytesAhoCorasick(
             sorted(patterns), implementation=ac.Implementation.DFA if small else None
         )
+        self._sieve = Sieve(sorted(self.values), hashes=sorted(self._hashes))
+        rest = sorted({v.encode().lower() for v in self._sieve.rest})
+        self._rest_search = ac.BytesAhoCorasick(rest) if rest else None
         characters = _TOKEN_SET.union(*self.values)
         self._hex = _hex_table(characters)
+        self._written = bytes({*b"%\\", *"".join(characters).encode("utf-8", "surrogatepass")})
+        self._run = re.compile(b"[" + re.escape(self._written) + b"]+")
         self._any_unicode_escape = any(ord(c) > 0xFF for c in characters)
         self._any_backslash = bool(characters & set('"\\/'))
         self._cut: dict[int, dict[str, str]] = {}
 
     def suspects(self, block: bytes) -> npt.NDArray[np.int64]:
-        """Where a value may stand, sorted byte positions: every raw occurrence in any case (first
-        and last byte), every occurrence of the start of a plain hash, and every escape that may
-        hide a character of one.
+        """Where a value may stand, sorted byte positions: one at least in every raw occurrence in
+        any case and at the start of every plain hash, and every escape that may hide a character
+        of a value.
         """
-        found = self._search.find_matches_as_indexes(block.lower())
         escapes = self._hiding(block) if b"%" in block or b"\\" in block else _NOWHERE
-        if not found:
-            return escapes
-        ends = np.array(found, dtype=np.int64)
-        return np.unique(np.concatenate((ends[:, 1], ends[:, 2] - 1, escapes)))
+        if len(block) < _LARGE:
+            found = [_ends(self._search.find_matches_as_indexes(block.lower()))]
+        else:
+            found = [self._sieve.places(block)]
+            if self._rest_search is not None:
+                found.append(_ends(self._rest_search.find_matches_as_indexes(block.lower())))
+        return np.unique(np.concatenate([*found, escapes]))
 
     def _hiding(self, block: bytes) -> npt.NDArray[np.int64]:
         """Those escapes that are part of a value once they are decoded, and where it starts and
         ends. A backslash before another is not told from one that escapes: that finds more.
         """
-        escapes = np.unique(self._escapes(block))
+        escapes = self._escapes(block)
         if self._any_backslash or not len(escapes):
             return escapes
-        reach = _WIDEST * (self.longest + 1)
-        first = np.flatnonzero(np.diff(escapes, prepend=-2 * reach - 2) > 2 * reach)
-        last = [*first[1:], len(escapes)]
-        # Any value with an escape in it lies within reach of it, however it is escaped.
-        cuts = [
-            (max(0, int(escapes[start]) - reach), int(escapes[end - 1]) + reach)
-            for start, end in zip(first, last, strict=True)
-        ]
+        cuts = list(self._around(block, escapes.tolist()))
         texts = [_unescaped_somehow(block[low:high]) for low, high in cuts]
         ends = np.cumsum([len(text) + 1 for text in texts])
         found = self._search.find_matches_as_indexes(b"\n".join(texts).lower())
         parts = [_NOWHERE]
         for n in sorted({int(np.searchsorted(ends, at, side="right")) for _, at, _ in found}):
             low, high = cuts[n]
-            mine = escapes[first[n] : last[n]] - low
-            parts.append(self._escaped_spans(block[low:high], mine) + low)
+            first, last = np.searchsorted(escapes, (low, high))
+            parts.append(self._escaped_spans(block[low:high], escapes[first:last] - low) + low)
         return np.unique(np.concatenate(parts))
+
+    def _around(self, block: bytes, escapes: Sequence[int]) -> Iterator[tuple[int, int]]:
+        """Runs of bytes that values are written with, around these escapes: any value with an
+        escape in it lies within one, however it is escaped.
+        """
+        reach, end = _WIDEST * (self.longest + 1), 0
+        for at in escapes:
+            if at >= end:
+                before = block[max(0, at - reach) : at]
+                run = self._run.match(block, at)
+                end = run.end() if run else at + 1
+                yield at - len(before) + len(before.rstrip(self._written)), end
 
     def _escaped_spans(
         self, window: bytes, escapes: npt.NDArray[np.int64]
@@ -122,16 +136,9 @@ class Needles:
 
     def _escapes(self, block: bytes) -> npt.NDArray[np.int64]:
         whole = np.frombuffer(block, dtype=np.uint8)
-        parts: list[npt.NDArray[np.int64]] = [np.empty(0, dtype=np.int64)]
-        for start in range(0, len(whole), _SUB_BLOCK):
-            part = whole[start : start + _SUB_BLOCK]
-            for at, digits in (
-                (np.flatnonzero(part == 0x25) + start, 1),
-                (np.flatnonzero(part == 0x5C) + start, 4),
-            ):
-                if len(at):
-                    parts.append(self._telling(whole, at, digits))
-        return np.concatenate(parts)
+        percents = self._telling(whole, places_of(whole, 0x25), 1)
+        backslashes = self._telling(whole, places_of(whole, 0x5C), 4)
+        return np.sort(np.concatenate((percents, backslashes)))
 
     def _telling(
         self, whole: npt.NDArray[np.uint8], at: npt.NDArray[np.int64], digits: int
@@ -149,10 +156,17 @@ class Needles:
         telling: npt.NDArray[np.int64] = at[self._hex[pairs]]
         return telling
 
+    def plain_suspects(self, raw: bytes) -> set[int]:
+        """The same in a short text, its escapes left out."""
+        found = self._search.find_matches_as_indexes(raw.lower())
+        return {at for _, start, end in found for at in (start, end - 1)}
+
     def plain_hits(self, raw: bytes) -> list[Hit] | None:
-        """The values in bytes that hold no escape of any kind; None where `hits` must tell."""
-        if self._odd or b"\\" in raw or b"%" in raw:
+        """The values in a line of JSON without a backslash; None where its leaves must tell."""
+        if self._odd or b"\\" in raw:
             return None
+        if b"%" in raw:
+            return self.hits(utf8(raw))  # no value goes beyond a quote, nor does an escape
         found: list[Hit] = []
         for _, start, _ in self._search.find_matches_as_indexes(raw.lower()):
             if found and start < found[-1].end:
@@ -229,6 +243,14 @@ class Needles:
     def first_subject(self, values: Iterable[str]) -> int | None:
         """The first subject of some values."""
         return min((self.subject_of(v) for v in values), default=None)
+
+
+def _ends(found: Sequence[tuple[int, int, int]]) -> npt.NDArray[np.int64]:
+    """First and last byte of each occurrence: what lies in between may hide a shorter one."""
+    if not found:
+        return _NOWHERE
+    ends = np.array(found, dtype=np.int64)
+    return np.concatenate((ends[:, 1], ends[:, 2] - 1))
 
 
 def _unescaped_somehow(raw: bytes) -> bytes:

@@ -5,9 +5,11 @@ Reads only. A difference is a finding; what is done about it is decided elsewher
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 
 from app.domain.datasets import Dataset
 from app.domain.errors import LakeError, ObjectMissingError, UnreachableError
@@ -22,11 +24,14 @@ from app.lake.verify.line_rows import LineReader
 from app.lake.verify.lines import lines_that_hold
 from app.lake.verify.needles import Needles
 from app.lake.verify.places import Sight
+from app.lake.verify.sources import versions_of
 
 _OUR_MARK = "clearlake-"
 _ENDS_SOON = timedelta(minutes=6)
 """The eraser sends no retention that ends within 5 minutes; one more for its own work."""
 _ARCHIVED = ("GLACIER", "DEEP_ARCHIVE")
+_TOGETHER = 256
+"""Works whose versions are listed together."""
 _READERS = 4
 """Threads that wait for the store; searching and decompressing run beside them."""
 _WRITTEN = frozenset({WorkState.WRITTEN, WorkState.CHECKED})
@@ -47,33 +52,61 @@ def check_objects(
     """
     needles = Needles(targets)
     check = _Check(dataset, needles, store=store, unparsable=unparsable)
-
-    def one(work: ObjectWork) -> list[Finding]:
-        sight = Sight.of(dataset, work.uri, version_id=work.new_version or "")
-        check.look(work, sight)
-        return sight.findings
-
+    written = [w for w in works if w.state in _WRITTEN]
+    findings: list[Finding] = []
     with ThreadPoolExecutor(_READERS, "check") as pool:
-        found = pool.map(one, [w for w in works if w.state in _WRITTEN])
-        return [finding for findings in found for finding in findings]
+        for start in range(0, len(written), _TOGETHER):
+            batch = written[start : start + _TOGETHER]
+            listed = _Listed.of(store, batch)
+            for found in pool.map(partial(check.findings, listed=listed), batch):
+                findings += found
+    return findings
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """The versions of some objects; or why they could not be listed."""
+
+    versions: Mapping[str, Sequence[Version]] = field(repr=False)
+    error: LakeError | None = None
+
+    @classmethod
+    def of(cls, store: ObjectStore, works: Sequence[ObjectWork]) -> _Listed:
+        try:
+            return cls(versions_of([w.uri for w in works], store=store))
+        except UnreachableError:
+            raise
+        except LakeError as err:
+            return cls({}, err)
+
+    def __getitem__(self, uri: str) -> Sequence[Version]:
+        if self.error is not None:
+            raise self.error
+        return self.versions[uri]
 
 
 class _Check:
     def __init__(
         self, dataset: Dataset, needles: Needles, *, store: ObjectStore, unparsable: str
     ) -> None:
+        self._dataset = dataset
         self._needles = needles
         self._store = store
         self._unparsable = unparsable
         self._reader = LineReader(dataset, needles)
         self._book = Book(needles)
 
-    def look(self, work: ObjectWork, sight: Sight) -> None:
+    def findings(self, work: ObjectWork, *, listed: _Listed) -> list[Finding]:
         """One work: the pair, and every other version that is to be destroyed."""
+        sight = Sight.of(self._dataset, work.uri, version_id=work.new_version or "")
+        self._look(work, listed, sight=sight)
+        return sight.findings
+
+    def _look(self, work: ObjectWork, listed: _Listed, *, sight: Sight) -> None:
         try:
             if work.new_version is not None:
                 self._pair(work, sight)
-            self._superseded(work, sight)
+            self._superseded(work, listed[work.uri], sight=sight)
         except UnreachableError:
             raise
         except LakeError as err:
@@ -100,11 +133,10 @@ class _Check:
                 sight.saw(What.ARITHMETIC, "pair", detail="the digest is another")
         pair.tally.compare(work.counts, sight=sight)
 
-    def _superseded(self, work: ObjectWork, sight: Sight) -> None:
+    def _superseded(self, work: ObjectWork, versions: Sequence[Version], *, sight: Sight) -> None:
         """No version goes that holds nobody, none that is current and not replaced, and none that
         holds somebody is forgotten.
         """
-        versions = [v for v in self._store.versions(work.uri) if v.uri == work.uri]
         latest = {v.version_id for v in versions if v.is_latest}
         listed = {s.version_id for s in work.superseded}
         for below in versions[_below(versions, work.new_version) :]:

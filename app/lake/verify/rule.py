@@ -94,10 +94,12 @@ def _owners_by(roles: Roles, *, values: ValuesAt, row: ValuesAt) -> Iterable[str
 
 
 def _holds(where: Where, at: ValuesAt) -> bool:
-    return all(
-        any(_pattern(p).fullmatch(value) for value in at(path) for p in patterns)
-        for path, patterns in where.all_of
-    )
+    return all(any(fits(value, patterns) for value in at(path)) for path, patterns in where.all_of)
+
+
+def fits(value: str, patterns: Iterable[str]) -> bool:
+    """Whether a text is one of the patterns."""
+    return any(_pattern(p).fullmatch(value) for p in patterns)
 
 
 @lru_cache(maxsize=1024)

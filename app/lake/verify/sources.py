@@ -5,19 +5,21 @@ folder with its hidden ones. A folder is walked here, so that no store's bookkee
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from app.domain.errors import AccessDeniedError, LakeError, ObjectMissingError
-from app.lake.ports import ObjectInfo, ObjectStore, Upload
+from app.lake.ports import ObjectInfo, ObjectStore, Upload, Version
 from app.lake.verify.content import Readable
 
 _OWN = "/.clearlake/"
 """Superseded copies in a folder: what lies there is not current."""
+_BETWEEN = 1000
+"""Other versions that one listing of several keys may show beside ten for each of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,19 @@ class Body:
     info: ObjectInfo | None
 
 
-class Source(Protocol):
+class Files(Protocol):
+    """Files by their names, read only."""
+
+    def open(self, found: Found) -> AbstractContextManager[Body]:
+        """The bytes of exactly this version."""
+        ...
+
+    def latest(self, uri: str) -> Found:
+        """The current version. ObjectMissingError when there is none."""
+        ...
+
+
+class Source(Files, Protocol):
     """A bucket or a folder, read only."""
 
     def all_under(self, prefix: str) -> Iterator[Found]:
@@ -58,14 +72,6 @@ class Source(Protocol):
 
     def uploads(self, prefix: str) -> Iterator[Upload]:
         """Open multipart uploads."""
-        ...
-
-    def open(self, found: Found) -> AbstractContextManager[Body]:
-        """The bytes of exactly this version."""
-        ...
-
-    def latest(self, uri: str) -> Found:
-        """The current version. ObjectMissingError when there is none."""
         ...
 
 
@@ -100,6 +106,51 @@ class Bucket:
             if found.uri == uri and found.is_latest and not found.is_marker:
                 return found
         raise ObjectMissingError("A file that the table's metadata names is not there.")
+
+
+@dataclass(slots=True)
+class Neighbours:
+    """A source that is asked for many files of few folders: each folder is listed once, when the
+    first of its files is asked for.
+    """
+
+    source: Source
+    _folders: set[str] = field(default_factory=set)
+    _latest: dict[str, Found] = field(default_factory=dict)
+
+    def open(self, found: Found) -> AbstractContextManager[Body]:
+        """The bytes of exactly this version."""
+        return self.source.open(found)
+
+    def latest(self, uri: str) -> Found:
+        """The current version, as it was listed; one that came since is asked for by itself."""
+        folder = uri.rpartition("/")[0] + "/"
+        if folder not in self._folders:
+            self._folders.add(folder)
+            with suppress(LakeError):  # who may not list it may still ask for the file by itself
+                for found in self.source.all_under(folder):
+                    if found.is_latest and not found.is_marker:
+                        self._latest[found.uri] = found
+        return self._latest.get(uri) or self.source.latest(uri)
+
+
+def versions_of(uris: Iterable[str], *, store: ObjectStore) -> dict[str, list[Version]]:
+    """The versions of exactly these keys, newest first: by one listing of what their names begin
+    with, or one each where too much else begins so.
+    """
+    wanted = list(uris)
+    found: dict[str, list[Version]] = {uri: [] for uri in wanted}
+    together = os.path.commonprefix(wanted)  # noqa: RUF071  of names, not of paths
+    cut = together.rfind("%", -2)  # half an escape is no beginning of a name
+    others = 0
+    for version in store.versions(together[:cut] if cut >= 0 else together) if wanted else ():
+        if version.uri in found:
+            found[version.uri].append(version)
+            continue
+        others += 1
+        if others > _BETWEEN + 10 * len(wanted):
+            return {u: [v for v in store.versions(u) if v.uri == u] for u in wanted}
+    return found
 
 
 @dataclass(frozen=True, slots=True)

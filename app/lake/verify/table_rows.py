@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -24,14 +25,16 @@ from app.lake.verify.columns import (
     texts_at,
     tree,
 )
-from app.lake.verify.edits import Spot, document, in_column, severed
+from app.lake.verify.edits import Spot, document, in_column, in_column_quickly, severed
 from app.lake.verify.jsonread import Form
 from app.lake.verify.needles import Needles
+from app.lake.verify.owners import Owners
 from app.lake.verify.rule import Judgement, Rule, ValuesAt
 
 Row = Mapping[str, Any]
 """Column name in the file -> plain Python value."""
 _NO_ROLES = Roles()
+_REMEMBERED = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,23 @@ class RowReader:
         self._deciding = [f.name for f in schema if self._decides(self._trees[f.name].path)]
         self.columns = [f.name for f in schema if f.name in self._deciding or holds_text(f.type)]
         """The columns in which somebody may stand; the rest hold no text and have no role."""
+        self._owners = Owners(dataset, needles.targets, columns=self._flat_texts(schema))
+
+    def _flat_texts(self, schema: pa.Schema) -> dict[str, str]:
+        """Path -> column, where a column of text is all that there is at a path."""
+        found = {}
+        for column in schema:
+            kind = column.type
+            kind = kind.value_type if isinstance(kind, pa.DictionaryType) else kind
+            path = self._trees[column.name].path
+            plain = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+            if plain and self._tops(path) == [column.name]:
+                found[path] = column.name
+        return found
+
+    def going(self, batch: pa.RecordBatch, asked: npt.NDArray[np.int64]) -> Mask:
+        """Which of some suspect rows go for certain, by their owner columns alone."""
+        return self._owners.going(batch, asked)
 
     def _decides(self, path: str) -> bool:
         """Whether a column has a role, or a condition names it."""
@@ -99,17 +119,28 @@ class RowReader:
             found |= hits.to_numpy(zero_copy_only=False)
         return found
 
+    def judgements(
+        self, batch: pa.RecordBatch, asked: npt.NDArray[np.int64]
+    ) -> list[Judgement | None]:
+        """What becomes of some suspect rows; None where the whole row must tell."""
+        return self._owners.judgements(batch, asked)
+
     def rows(self, batch: pa.RecordBatch, *, suspects: Iterable[str]) -> list[dict[str, Any]]:
         """Rows as plain Python: the columns that decide, and those where somebody may stand."""
         names = {*self._deciding, *suspects}
         return plain_rows(batch.select([n for n in batch.schema.names if n in names]))
 
-    def read(self, row: Row, *, columns: Iterable[str]) -> Held | None:
-        """The row, or None when nobody of the run stands on it. `columns`: where to look."""
+    def read(
+        self, row: Row, *, columns: Iterable[str], judgement: Judgement | None = None
+    ) -> Held | None:
+        """The row, or None when nobody of the run stands on it. `columns`: where to look.
+        `judgement`: where `judgements` told it.
+        """
         spots = tuple(s for name in columns for s in self._spots(row[name], name))
         if not spots:
             return None
-        return Held(spots, self._rule.judge(self._values(row), lambda c: self._json(row, c)))
+        judge = self._rule.judge
+        return Held(spots, judgement or judge(self._values(row), lambda c: self._json(row, c)))
 
     def notes(self, row: Row, *, columns: Iterable[str]) -> int:
         """How often somebody stands on a row in another case, or as a plain hash."""
@@ -130,8 +161,10 @@ class RowReader:
             hit = known and str(leaf) in self._needles.values
             return [Spot(0, 0, str(leaf), path, known=True, is_number=True)] if hit else []
         raw = _raw(leaf)
-        if raw is None:
-            return []
+        return [] if raw is None else self._in_text(raw, path, inside)
+
+    def _in_text(self, raw: bytes, path: str, inside: frozenset[str]) -> list[Spot]:
+        known = path in self._known
         return in_column(raw, needles=self._needles, path=path, known=known, inside=inside)
 
     def _tops(self, path: str) -> list[str]:
@@ -174,6 +207,34 @@ class RowReader:
     def _required(self, leaf: Any, path: str, *, inside: frozenset[str]) -> list[Spot]:
         spots = self._in_leaf(leaf, path, inside)
         return [s for s in spots if s.known or self.dataset.elsewhere == "replace"]
+
+
+class PairReader(RowReader):
+    """Reads rows for a comparison: where a value stands matters, and not in which column of JSON.
+    What was read is remembered: most values of a column stand there often.
+    """
+
+    def __init__(
+        self, schema: pa.Schema, *, dataset: Dataset, needles: Needles, names: Names
+    ) -> None:
+        super().__init__(schema, dataset=dataset, needles=needles, names=names)
+        self._texts: dict[tuple[str, frozenset[str], bytes], list[Spot]] = {}
+
+    def _in_text(self, raw: bytes, path: str, inside: frozenset[str]) -> list[Spot]:
+        key = (path, inside, raw)
+        known = self._texts.get(key)
+        if known is None:
+            if len(self._texts) > _REMEMBERED:
+                self._texts.clear()
+            known = self._texts[key] = self._spots_in(raw, path, inside)
+        return known
+
+    def _spots_in(self, raw: bytes, path: str, inside: frozenset[str]) -> list[Spot]:
+        if self.dataset.elsewhere == "replace":
+            quickly = in_column_quickly(raw, needles=self._needles)
+            if quickly is not None:
+                return quickly
+        return super()._in_text(raw, path, inside)
 
 
 def plain_rows(table: pa.Table | pa.RecordBatch) -> list[dict[str, Any]]:

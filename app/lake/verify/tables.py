@@ -21,7 +21,7 @@ from app.lake.verify.metadata import (
     table_metadata,
 )
 from app.lake.verify.places import Sight, full_uri
-from app.lake.verify.sources import Source
+from app.lake.verify.sources import Files, Neighbours, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +60,17 @@ class TableView:
 def read_table(metadata_location: str, source: Source) -> TableView:
     """Read metadata, manifest lists and manifests. LakeError when any cannot be read."""
     where = full_uri(metadata_location)
-    metadata = table_metadata(_text(where, source))
+    files = Neighbours(source)
+    metadata = table_metadata(_text(where, files))
     entries: dict[str, Entry] = {}
     named = {where, *(full_uri(p) for p in metadata.statistics)}
     manifests: dict[str, int] = {}
     for snapshot in metadata.snapshots:
         named.add(full_uri(snapshot.manifest_list))
-        manifests.update(manifest_paths(_records(snapshot.manifest_list, source)))
+        manifests.update(manifest_paths(_records(snapshot.manifest_list, files)))
     for path, sequence in manifests.items():
         named.add(full_uri(path))
-        for entry in live_entries(_records(path, source), sequence=sequence):
+        for entry in live_entries(_records(path, files), sequence=sequence):
             entries[full_uri(entry.path)] = entry
     return TableView(metadata, entries, frozenset({*named, *entries}))
 
@@ -85,12 +86,12 @@ def outside(view: TableView, prefixes: Iterable[str]) -> list[str]:
     return sorted(u for u in view.named if not u.startswith(listed))
 
 
-def _text(uri: str, source: Source) -> bytes:
+def _text(uri: str, source: Files) -> bytes:
     with source.open(source.latest(uri)) as body:
         return b"".join(Opened(body.stream).text())
 
 
-def _records(path: str, source: Source) -> list[dict[str, object]]:
+def _records(path: str, source: Files) -> list[dict[str, object]]:
     with source.open(source.latest(full_uri(path))) as body:
         stream = Opened(body.stream)
         with closing(stream.whole()) as file:
