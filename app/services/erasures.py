@@ -16,7 +16,7 @@ from app.domain.canary import narrowed
 from app.domain.datasets import DataMap, Dataset
 from app.domain.errors import CheckFailedError, DataMapError, StoppedError, UnreachableError
 from app.domain.failpoints import failpoint
-from app.domain.identifiers import Identity, Targets
+from app.domain.identifiers import Identity
 from app.domain.phases import BESIDE, FIRST_PART
 from app.domain.receipts import TableWork, WorkState
 from app.domain.runs import Stage
@@ -24,7 +24,7 @@ from app.domain.steps import Step, StepEnd, StepKind, StepState
 from app.lake.bronze import unfinished
 from app.services import held_runs
 from app.services.canaries import limit_in
-from app.services.journal import LedgerJournal, RunSeal
+from app.services.journal import LedgerJournal
 from app.services.leases import Lease
 from app.services.ledger import Act
 from app.services.parts import Parts
@@ -182,7 +182,8 @@ _OF_PARTS = frozenset({StepKind.ERASE, StepKind.CHECK, StepKind.PURGE})
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
-    identities: list[Identity]
+    stamp: bytes
+    """Of the document with the people as it stands now."""
     data_map: DataMap
     is_held: bool
     """A legal hold forbade a step on the dataset."""
@@ -198,13 +199,18 @@ def _on_the_lake(step: Step, lease: Lease, parts: Parts) -> StepEnd:
     dataset, _, number = step.target.partition("/")
     part = int(number) if number and step.kind in _OF_PARTS else None
     journal = LedgerJournal.of(parts, step.run_id, guard=lease.guard, part=part)
-    with parts.lake.open() as doors:
+    with (
+        parts.opened.held(step.run_id, loaded.stamp, lambda: _people(journal)) as opened,
+        parts.lake.open() as doors,
+    ):
+        if not opened.people:  # legal holds: everybody has left
+            return StepEnd(receipt=SKIPPED)
         acts = Acts(
             run_id=step.run_id,
             data_map=loaded.data_map,
             doors=doors,
             journal=journal,
-            targets=Targets.of(loaded.identities),
+            targets=opened.targets,
             secret=parts.keys.secret(step.run_id, purpose="tombstones"),
             spool=parts.lake.spool,
             say=_say_nothing,
@@ -244,7 +250,7 @@ def _load(step: Step, lease: Lease, parts: Parts) -> _Loaded | StepEnd:
         if end is not None:
             return end
         facts = runs.facts(tx, run.id)
-        sealed = runs.document(tx, run.id, IDENTITIES)
+        stamp = runs.stamp_of(tx, run.id, IDENTITIES)
         if facts.get("map_digest") != parts.lake.data_map.digest:
             raise DataMapError(
                 f"{parts.lake.data_map.source}: it has changed since the run began. Put it back "
@@ -254,15 +260,17 @@ def _load(step: Step, lease: Lease, parts: Parts) -> _Loaded | StepEnd:
         if step.kind is StepKind.PURGE and run.stage is Stage.CHECKED:
             reach(tx, parts, run.id, Stage.PURGING)
     failpoint("erasures.loaded")
-    assert sealed is not None
-    seal = RunSeal.of(parts.keys, run.id)
+    assert stamp is not None
     data_map = narrowed(parts.lake.data_map, limit_in(facts))
     if (unparsable := facts.get(f"unparsable:{step.target}")) is not None:
         data_map = replace(data_map, unparsable=unparsable)
-    people = seal.opened_document(IDENTITIES, sealed, list[Identity])
-    if not people:  # legal holds: everybody has left
-        return StepEnd(receipt=SKIPPED)
-    return _Loaded(people, data_map, is_held)
+    return _Loaded(stamp, data_map, is_held)
+
+
+def _people(journal: LedgerJournal) -> list[Identity]:
+    people = journal.document(IDENTITIES, list[Identity])
+    assert people is not None
+    return people
 
 
 def _say_nothing(_stage: str, _dataset: str, _done: int, _of: int) -> None:

@@ -72,7 +72,7 @@ def verify_dataset(
     another one about objects that it does not list.
     """
     excuses = Excuses.of(objects, tables.values())
-    look = _LakeLook(data_map, Needles(targets), store, metadata_location, excuses, progress)
+    look = _LakeLook(data_map, Needles.of(targets), store, metadata_location, excuses, progress)
     look.horizons = {} if horizon is None else {dataset.name: horizon}
     look.table_works = dict(tables)
     look.records = Records.of(objects, tables.values())
@@ -102,7 +102,7 @@ def verify_beside(
     cannot be listed.
     """
     excuses = Excuses.of((), tables.values())
-    look = _LakeLook(data_map, Needles(targets), store, metadata_location, excuses, progress)
+    look = _LakeLook(data_map, Needles.of(targets), store, metadata_location, excuses, progress)
     look.records = Records.of((), tables.values())
     look.works = {}
     look.beside()
@@ -121,7 +121,7 @@ def find_person(
 ) -> Verified:
     """Where somebody stands in the lake now, with no run to compare with."""
     excuses = Excuses.of((), ())
-    look = _LakeLook(data_map, Needles(targets), store, metadata_location, excuses, progress)
+    look = _LakeLook(data_map, Needles.of(targets), store, metadata_location, excuses, progress)
     for dataset in data_map.datasets:
         look.dataset(dataset)
     look.beside()

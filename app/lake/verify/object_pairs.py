@@ -45,7 +45,7 @@ def check_objects(
     Findings other than NOTE, WITHHELD and PARKED block the purge of their `uri`. UnreachableError
     passes through: the stage can be repeated.
     """
-    needles = Needles(targets)
+    needles = Needles.of(targets)
     check = _Check(dataset, needles, store=store, unparsable=unparsable)
 
     def one(work: ObjectWork) -> list[Finding]:
