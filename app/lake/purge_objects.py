@@ -68,13 +68,15 @@ def newer_versions(works: Sequence[ObjectWork], *, store: ObjectStore) -> dict[s
     found = listed(store, [w.uri for w in works])
     for work in works:
         uri, versions = work.uri, found[work.uri]
-        above = _above(versions, ours=work.new_version or work.base_version)
+        above = newer_of(work, versions)
         if above:
             newer[uri] = above
     return newer
 
 
-def _above(versions: Sequence[Version], *, ours: str | None) -> int:
+def newer_of(work: ObjectWork, versions: Sequence[Version]) -> int:
+    """The same for one object, given its versions as listed now."""
+    ours = work.new_version or work.base_version
     ids = [v.version_id for v in versions]
     # Ours may be gone: the marker that was current goes with the last version under it.
     return ids.index(ours) if ours in ids else sum(not v.is_marker for v in versions)

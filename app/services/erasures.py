@@ -27,6 +27,7 @@ from app.services.canaries import limit_in
 from app.services.journal import LedgerJournal
 from app.services.leases import Lease
 from app.services.ledger import Act
+from app.services.object_groups import put_into_groups
 from app.services.parts import Parts
 from app.services.run_ends import objects_erased, objects_purged, table_erased, table_purged
 from app.services.run_people import SKIPPED, resolve
@@ -34,7 +35,6 @@ from app.services.run_reports import report
 from app.services.run_stages import IDENTITIES, reach
 from app.stages.acts import ROUNDS, Acts
 from app.stages.anew import begin_anew
-from app.stages.grouping import groups
 from app.stages.uploads import end_uploads
 from app.store import runs
 
@@ -80,10 +80,10 @@ def _plan(hand: _Hand) -> StepEnd:
     if hand.dataset.table is not None:
         begin_anew(hand.dataset, journal=journal, engine=acts.engine)
         return StepEnd()
-    todo = acts.again(hand.dataset)
+    todo = acts.begin_again(hand.dataset)
     failpoint("erasures.before_parts")
-    journal.put_parts(hand.name, groups(journal.without_part(hand.name)))
-    return StepEnd(receipt={"objects": len(todo)})
+    put_into_groups(journal, hand.name)
+    return StepEnd(receipt={"objects": todo.objects, "bytes": todo.bytes})
 
 
 def _erase(hand: _Hand) -> StepEnd:
@@ -113,14 +113,18 @@ def _newer(hand: _Hand) -> StepEnd:
     if hand.is_held:
         hand.acts.look_no_further(hand.dataset)
         return StepEnd(receipt={"found": 0})
-    found = hand.acts.newer(hand.dataset)
-    if found and hand.acts.rounds(hand.dataset) >= ROUNDS:
+    looked_at = hand.acts.now()
+    found = hand.acts.find_newer(hand.dataset)
+    if found.objects and hand.acts.rounds(hand.dataset) >= ROUNDS:
         hand.acts.give_up(hand.dataset)
-        receipt = {"found": 0, "given_up": len(found)}
+        receipt = {"found": 0, "given_up": found.objects}
         return StepEnd(StepState.PARKED, receipt, reason="others kept writing to the objects")
     failpoint("erasures.before_parts")
-    hand.journal.put_parts(hand.name, groups(found))
-    return StepEnd(receipt={"found": len(found)})
+    # Asked of the journal: what an attempt that was cut off found is not found again.
+    todo = put_into_groups(hand.journal, hand.name)
+    if not todo.objects:
+        hand.acts.reach_horizon(hand.dataset, looked_at)
+    return StepEnd(receipt={"found": todo.objects, "bytes": todo.bytes})
 
 
 def _check(hand: _Hand) -> StepEnd:
