@@ -20,6 +20,7 @@ from app.domain.identifiers import Identity
 from app.domain.phases import BESIDE, FIRST_PART
 from app.domain.receipts import TableWork, WorkState
 from app.domain.runs import Stage
+from app.domain.shares import WHOLE, Share
 from app.domain.steps import Step, StepEnd, StepKind, StepState
 from app.lake.bronze import unfinished
 from app.services import held_runs
@@ -52,7 +53,8 @@ class _Hand:
     """A legal hold forbade a step on the dataset: what stands in it is held, not forgotten."""
     writers: timedelta
     """How long a writer of others may live."""
-    part: int | None = None
+    number: int | None = None
+    """Of the group, the round or the share."""
 
     @property
     def name(self) -> str:
@@ -145,7 +147,7 @@ def _purge(hand: _Hand) -> StepEnd:
         hand.require_done(done=not left or not hand.acts.stop())
         end_uploads(hand.acts, hand.dataset, writers=hand.writers)
         return table_purged(work)
-    if hand.part == FIRST_PART:
+    if hand.number == FIRST_PART:
         end_uploads(hand.acts, hand.dataset, writers=hand.writers)
     hand.acts.purge_group(hand.dataset, hand.journal.works(hand.name))
     works = hand.journal.works(hand.name)
@@ -154,9 +156,10 @@ def _purge(hand: _Hand) -> StepEnd:
 
 
 def _verify(hand: _Hand) -> StepEnd:
-    hand.acts.verify_dataset(hand.dataset)
+    share = WHOLE if hand.number is None else Share(hand.number, hand.journal.looks(hand.name))
+    hand.acts.verify_dataset(hand.dataset, share)
     if hand.is_held:
-        hand.acts.hold_findings(hand.dataset)
+        hand.acts.hold_findings(hand.dataset, share)
     return StepEnd()
 
 
@@ -200,8 +203,9 @@ def _on_the_lake(step: Step, lease: Lease, parts: Parts) -> StepEnd:
         return loaded
     assert parts.lake is not None
     assert step.run_id is not None
-    dataset, _, number = step.target.partition("/")
-    part = int(number) if number and step.kind in _OF_PARTS else None
+    dataset, _, text = step.target.partition("/")
+    number = int(text) if text else None
+    part = number if step.kind in _OF_PARTS else None
     journal = LedgerJournal.of(parts, step.run_id, guard=lease.guard, part=part)
     with (
         parts.opened.held(step.run_id, loaded.stamp, lambda: _people(journal)) as opened,
@@ -229,7 +233,7 @@ def _on_the_lake(step: Step, lease: Lease, parts: Parts) -> StepEnd:
             loaded.data_map.dataset(dataset),
             loaded.is_held,
             writers=parts.rules.max_writer_lifetime,
-            part=part,
+            number=number,
         )
         return _DO[step.kind](hand)
 

@@ -17,6 +17,7 @@ import msgspec
 from app.audit.keys import KeyStore, Sealer
 from app.domain.failpoints import failpoint
 from app.domain.receipts import Counts, ObjectWork, TableWork
+from app.domain.shares import shares_of
 from app.services.parts import Parts, Transaction
 from app.store import runs, works
 from app.store.transaction import Database
@@ -191,6 +192,11 @@ class LedgerJournal:
         digests = [[self.seal.digest_of(w.uri) for w in group] for group in groups]
         with self._writing("parts") as tx:
             return works.put_parts(tx, self.run_id, dataset, digests)
+
+    def looks(self, dataset: str) -> int:
+        """Among how many looks its objects are shared, as app.domain.phases decides."""
+        with self.database.transaction() as tx:
+            return shares_of(len(works.parts_of(tx, self.run_id, dataset)))
 
     # --- tables ----------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from app.domain.findings import Finding, What
 from app.domain.identifiers import Targets
 from app.domain.progress import Say
 from app.domain.receipts import ObjectWork, TableWork, WorkState
+from app.domain.shares import WHOLE, Share
 from app.lake.bronze import ROUNDS, erase_objects, unfinished
 from app.lake.ports import Doors
 from app.lake.purge_objects import purge_objects
@@ -272,8 +273,10 @@ class Acts:
 
     # --- verify --------------------------------------------------------------------------------
 
-    def verify_dataset(self, dataset: Dataset) -> None:
-        """Read a dataset again with other code and another credential; write down what it saw."""
+    def verify_dataset(self, dataset: Dataset, share: Share = WHOLE) -> None:
+        """Read a dataset (one share of its objects) again with other code and another credential;
+        write down what it saw.
+        """
         look_at_dataset(
             dataset,
             targets=self.targets,
@@ -281,13 +284,14 @@ class Acts:
             doors=self.doors,
             journal=self.journal,
             say=self.say,
+            share=share,
         )
 
-    def hold_findings(self, dataset: Dataset) -> None:
+    def hold_findings(self, dataset: Dataset, share: Share = WHOLE) -> None:
         """What the second look just saw in a dataset under a legal hold of ours is held: nobody was
         allowed to take it out.
         """
-        hold_residue(self.journal, dataset)
+        hold_residue(self.journal, dataset, share=share)
 
     def verify_places(self) -> None:
         """The same for what lies beside the datasets."""
