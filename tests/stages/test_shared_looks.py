@@ -26,7 +26,7 @@ def looked(run: Run, *shares: Share) -> Seeing:
 
 
 def about(found: Seeing) -> list[tuple[What, str]]:
-    """What was seen of objects. (Of the clocks each share judges by its own objects: here by two.)"""
+    """What was seen of objects; clocks each share judges by its own objects, here by two."""
     return sorted((f.what, f.uri) for f in found.findings if f.uri.endswith(".ndjson"))
 
 
