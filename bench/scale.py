@@ -178,7 +178,8 @@ def table(lake: Lake, *, processes: tuple[int, ...], m: Measured, a: Assumed) ->
     one = found[0]
     yield (
         f"\n{lake.objects(a):,} objects in {lake.groups(a):,} groups and {lake.looks(a)} looks; "
-        f"{one.cpu_hours:,.0f} processor hours of work; {one.puts:,.0f} PUT and LIST, {one.gets:,.0f} GET."
+        f"{one.cpu_hours:,.0f} processor hours of work; {one.puts:,.0f} PUT and LIST, "
+        f"{one.gets:,.0f} GET."
     )
 
 
