@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -178,7 +179,7 @@ def _watched(asked: Client, run: str) -> dict[str, Any]:
     said = ""
     while True:
         found = asked.get(_path(run))
-        now = f"{found['stage']:<9} {_done(found)}"
+        now = "  ".join((f"{found['stage']:<9}", _done(found), *_pace_words(found["pace"])))
         if now != said:
             ERR.print(now, markup=False)
             said = now
@@ -192,6 +193,19 @@ def _done(run: Mapping[str, Any]) -> str:
     return f"{done}/{total} steps"
 
 
+def _pace_words(pace: Mapping[str, Any] | None) -> Iterator[str]:
+    """How fast its stage goes, and until when at that rate."""
+    if pace is None or pace["per_minute"] is None:
+        return
+    yield f"{pace['per_minute']:g} a minute"
+    if pace["bytes_per_second"]:
+        yield f"{pace['bytes_per_second'] / 1e6:,.1f} MB/s"
+        yield f"{pace['bytes_done'] / 1e9:,.1f} of {pace['bytes_planned'] / 1e9:,.1f} GB"
+    if pace["ends_at"]:
+        ends_at = datetime.fromisoformat(pace["ends_at"]).astimezone(UTC)
+        yield f"until about {ends_at:%Y-%m-%d %H:%M} UTC"
+
+
 def _tell(run: Mapping[str, Any]) -> None:
     """A run as an operator reads it: where it is, what waits, and the way out."""
     flags = [name for name in ("stopped", "undoing") if run[name]]
@@ -201,6 +215,8 @@ def _tell(run: Mapping[str, Any]) -> None:
         _line("stuck", " ".join(run["stuck_codes"]))
     if run["undo_until"]:
         _line("undo until", run["undo_until"])
+    if words := "  ".join(_pace_words(run["pace"])):
+        _line("pace", words)
     for part_ in run["progress"]:
         where = part_["dataset"] or "everybody"
         _line("progress", f"{part_['stage']:<8} {where:<20} {part_['done']}/{part_['total']}")

@@ -6,9 +6,10 @@ Not here: how an identity is found (app.lake.identities) or searched for (eraser
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import TypeVar, cast
 
 from app.domain.errors import (
     IdentifierMalformedError,
@@ -16,6 +17,7 @@ from app.domain.errors import (
     IdentifierTooWeakError,
 )
 
+T = TypeVar("T")
 MIN_LENGTH = 4
 MAX_LENGTH = 256
 TOKEN_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
@@ -129,6 +131,9 @@ class Targets:
     """
     owners: Mapping[str, int] = field(repr=False)
     """user_id -> subject index. A row owned by these and nobody else is deleted."""
+    _built: dict[str, object] = field(
+        default_factory=dict, init=False, repr=False, compare=False, hash=False
+    )
 
     @classmethod
     def of(cls, identities: Iterable[Identity]) -> Targets:
@@ -150,6 +155,18 @@ class Targets:
     def subject_of(self, value: str) -> int:
         """The subject a value is counted for."""
         return self.by_value[value].subject
+
+    def once(self, name: str, build: Callable[[], T]) -> T:
+        """What is built from these values alone and is dear for many: built by whoever asks for
+        `name` first, and gone with them.
+        """
+        if name not in self._built:
+            self._built[name] = build()
+        return cast("T", self._built[name])
+
+    def forget_built(self) -> None:
+        """Let go of all that was built `once`; what is asked for later is built anew."""
+        self._built.clear()
 
 
 def checked_identifier(kind: Kind, value: str, *, place: str) -> Identifier:

@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from app.domain.receipts import WorkState
 from app.domain.runs import Stage
+from app.domain.shares import shares_of
 from app.domain.steps import NewStep, StepKind
 
 EVERYBODY = "people"
@@ -225,8 +226,20 @@ def _purge_objects(standing: Standing, dataset: str) -> list[NewStep]:
 
 
 def _verify(standing: Standing) -> list[NewStep]:
+    """One step for each dataset, or several that share the objects of a large one."""
     beside = (BESIDE,) if standing.course.is_whole else ()
-    return _once(StepKind.VERIFY, standing, (*standing.course.datasets, *beside))
+    return [
+        NewStep(StepKind.VERIFY, target)
+        for name in (*standing.course.datasets, *beside)
+        if not standing.tally(StepKind.VERIFY, name).total
+        for target in _looks(standing, name)
+    ]
+
+
+def _looks(standing: Standing, name: str) -> list[str]:
+    is_objects = name in standing.course.objects
+    number = shares_of(len(standing.parts.get(name, ()))) if is_objects else 1
+    return [name] if number == 1 else [f"{name}/{n}" for n in range(number)]
 
 
 def _report(standing: Standing) -> list[NewStep]:

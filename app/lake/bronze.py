@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import groupby
 from pathlib import Path
 
 from app.domain.datasets import Dataset
@@ -43,26 +44,21 @@ _FIRST_WAIT = 0.2
 Record = Callable[[Sequence[ObjectWork]], None]
 
 
-def plan_objects(store: ObjectStore, dataset: Dataset) -> list[ObjectWork]:
-    """1. One listing of the dataset's prefix: a PLANNED work for every key, sorted by URI.
-
-    A key is planned whether its current version is an object or a delete marker. `bytes_before` is
-    what all its versions hold together, `base_version` the current one.
-    """
+def listed_keys(store: ObjectStore, dataset: Dataset) -> Iterator[list[Version]]:
+    """1. One listing of the dataset's prefix: the versions of each key, newest first."""
     if dataset.location is None:
         raise LakeError(f"Dataset {dataset.name} has no location.")
-    return planned(store.versions(dataset.location))
+    for _, versions in groupby(store.versions(dataset.location), key=lambda v: v.uri):
+        yield list(versions)
 
 
-def planned(versions: Iterable[Version]) -> list[ObjectWork]:
-    """1. A PLANNED work for every key that is listed."""
-    works: dict[str, ObjectWork] = {}
-    for version in versions:
-        work = works.get(version.uri) or ObjectWork(uri=version.uri)
-        base = version.version_id if version.is_latest else work.base_version
-        size = work.bytes_before + version.size
-        works[version.uri] = replace(work, base_version=base, bytes_before=size)
-    return [works[uri] for uri in sorted(works)]
+def planned(versions: Sequence[Version]) -> ObjectWork:
+    """The PLANNED work for a key, given all its versions, whether the current one is an object or a
+    delete marker. `bytes_before` is what all of them hold together, `base_version` the current one.
+    """
+    base = next((v.version_id for v in versions if v.is_latest), None)
+    size = sum(v.size for v in versions)
+    return ObjectWork(uri=versions[0].uri, base_version=base, bytes_before=size)
 
 
 def erase_objects(

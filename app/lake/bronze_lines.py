@@ -56,7 +56,7 @@ class Rule:
             dataset=dataset,
             targets=targets,
             editor=Editor(targets, tombstones),
-            filter=TokenFilter(targets.by_value),
+            filter=targets.once("token filter", lambda: TokenFilter(targets.by_value)),
             unparsable=unparsable,
             declared=dataset.roles.declared,
             asked=asked,

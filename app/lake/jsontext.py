@@ -254,7 +254,7 @@ class Editor:
     def __init__(self, targets: Targets, tombstones: Tombstones) -> None:
         self._targets = targets
         self._tombstones = tombstones
-        self._words = Words(targets.by_value)
+        self._words = targets.once("words", lambda: Words(targets.by_value))
 
     def hits(self, text: str) -> list[str]:
         """The targets in a decoded text, by equality or by token. Empty: none."""

@@ -6,10 +6,9 @@ hold forbids is dated and named, never hidden.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from app.domain.errors import AccessDeniedError, ObjectMissingError
 from app.domain.failpoints import failpoint
@@ -65,46 +64,22 @@ def newer_versions(works: Sequence[ObjectWork], *, store: ObjectStore) -> dict[s
 
     Such an object must be planned again: nobody has looked into those versions.
     """
-    newer = Newer.than(works)
-    for versions in listed(store, [w.uri for w in works]).values():
-        for _ in newer.passing(versions):
-            pass
-    return newer.found
+    newer: dict[str, int] = {}
+    found = listed(store, [w.uri for w in works])
+    for work in works:
+        uri, versions = work.uri, found[work.uri]
+        above = newer_of(work, versions)
+        if above:
+            newer[uri] = above
+    return newer
 
 
-@dataclass(slots=True)
-class Newer:
-    """The same for many works, from a listing of all objects that goes by."""
-
-    ours: Mapping[str, str | None] = field(repr=False)
-    """URI -> the version that this run left current."""
-    _above: Counter[str] = field(default_factory=Counter)
-    _objects: Counter[str] = field(default_factory=Counter)
-    _met: set[str] = field(default_factory=set)
-
-    @classmethod
-    def than(cls, works: Iterable[ObjectWork]) -> Newer:
-        """What others wrote above these."""
-        return cls({w.uri: w.new_version or w.base_version for w in works})
-
-    def passing(self, versions: Iterable[Version]) -> Iterator[Version]:
-        """The same versions, looked at on their way: key by key, newest first."""
-        for version in versions:
-            uri = version.uri
-            if uri in self.ours and uri not in self._met:
-                if version.version_id == self.ours[uri]:
-                    self._met.add(uri)
-                else:
-                    self._above[uri] += 1
-                    self._objects[uri] += not version.is_marker
-            yield version
-
-    @property
-    def found(self) -> dict[str, int]:
-        """URI -> how many, once all versions went by."""
-        # Ours may be gone: the marker that was current goes with the last version under it.
-        counts = {u: n if u in self._met else self._objects[u] for u, n in self._above.items()}
-        return {uri: count for uri, count in counts.items() if count}
+def newer_of(work: ObjectWork, versions: Sequence[Version]) -> int:
+    """The same for one object, given its versions as listed now."""
+    ours = work.new_version or work.base_version
+    ids = [v.version_id for v in versions]
+    # Ours may be gone: the marker that was current goes with the last version under it.
+    return ids.index(ours) if ours in ids else sum(not v.is_marker for v in versions)
 
 
 def _warned(work: ObjectWork, newer: int) -> ObjectWork:

@@ -41,7 +41,7 @@ class Rule:
             dataset=dataset,
             targets=targets,
             editor=Editor(targets, tombstones),
-            filter=TokenFilter(targets.by_value),
+            filter=targets.once("token filter", lambda: TokenFilter(targets.by_value)),
             numbers=pa.array(numbers, pa.int64()),
         )
 

@@ -31,6 +31,10 @@ create table if not exists work (
 """
 
 
+_PAGE = (
+    "select number, sealed from work where dataset = ? and number > ? order by number limit 1000"
+)
+_ONE = "select sealed from work where dataset = ? and number = ?"
 _PUT_WORK = "insert or replace into work values (?, ?, ?, ?)"
 _PUT_DOCUMENT = "insert or replace into document values (?, ?)"
 
@@ -149,6 +153,27 @@ class Journal:
         self._numbers[dataset] = {work.uri: number for number, work in found.items()}
         return list(found.values())
 
+    def pages(self, dataset: str) -> Iterator[list[ObjectWork]]:
+        """The same, so many at a time."""
+        after = -1
+        while rows := self._sql.execute(_PAGE, (dataset, after)).fetchall():
+            after = rows[-1][0]
+            yield [self._open(f"work/{dataset}/{n}", sealed, ObjectWork) for n, sealed in rows]
+
+    def known(self, dataset: str, uris: Sequence[str]) -> dict[str, ObjectWork]:
+        """The records of these objects, by URI."""
+        numbers = self._numbers_of(dataset)
+        found = {}
+        for number in sorted(numbers[uri] for uri in uris if uri in numbers):
+            [sealed] = self._sql.execute(_ONE, (dataset, number)).fetchone()
+            work = self._open(f"work/{dataset}/{number}", sealed, ObjectWork)
+            found[work.uri] = work
+        return found
+
+    def put_anew(self, dataset: str, works: Iterable[ObjectWork]) -> None:
+        """`put_works`: here groups are made as they are needed."""
+        self.put_works(dataset, works)
+
     def put_works(self, dataset: str, works: Iterable[ObjectWork]) -> None:
         """Write the records of objects; a new object gets the next number."""
         failpoint("journal.before_works")
@@ -165,9 +190,7 @@ class Journal:
 
     def _rows(self, dataset: str, works: Iterable[ObjectWork]) -> list[tuple[Any, ...]]:
         rows: list[tuple[Any, ...]] = []
-        if dataset not in self._numbers:
-            self.works(dataset)
-        numbers = self._numbers[dataset]
+        numbers = self._numbers_of(dataset)
         following = max(numbers.values(), default=-1) + 1
         for work in works:
             number = numbers.setdefault(work.uri, following)
@@ -175,6 +198,11 @@ class Journal:
             sealed = self._seal(f"work/{dataset}/{number}", work)
             rows.append((dataset, number, work.state.value, sealed))
         return rows
+
+    def _numbers_of(self, dataset: str) -> dict[str, int]:
+        if dataset not in self._numbers:
+            self.works(dataset)
+        return self._numbers[dataset]
 
     def table_work(self, dataset: str) -> TableWork | None:
         """The record of a table."""

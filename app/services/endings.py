@@ -231,6 +231,7 @@ def shred_run(actor: Actor, tx: Transaction, *, parts: Parts, run_id: str) -> bo
     failpoint("endings.before_shred_run")
     parts.keys.shred(run_id)
     failpoint("endings.run_shredded")
+    parts.opened.forget(run_id)
     store.clear_run(tx, run_id)
     if run.shredded_at is None:
         runs.put(tx, run_id, shredded_at=tx.now())

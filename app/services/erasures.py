@@ -16,17 +16,19 @@ from app.domain.canary import narrowed
 from app.domain.datasets import DataMap, Dataset
 from app.domain.errors import CheckFailedError, DataMapError, StoppedError, UnreachableError
 from app.domain.failpoints import failpoint
-from app.domain.identifiers import Identity, Targets
+from app.domain.identifiers import Identity
 from app.domain.phases import BESIDE, FIRST_PART
 from app.domain.receipts import TableWork, WorkState
 from app.domain.runs import Stage
+from app.domain.shares import WHOLE, Share
 from app.domain.steps import Step, StepEnd, StepKind, StepState
 from app.lake.bronze import unfinished
 from app.services import held_runs
 from app.services.canaries import limit_in
-from app.services.journal import LedgerJournal, RunSeal
+from app.services.journal import LedgerJournal
 from app.services.leases import Lease
 from app.services.ledger import Act
+from app.services.object_groups import put_into_groups
 from app.services.parts import Parts
 from app.services.run_ends import objects_erased, objects_purged, table_erased, table_purged
 from app.services.run_people import SKIPPED, resolve
@@ -34,7 +36,6 @@ from app.services.run_reports import report
 from app.services.run_stages import IDENTITIES, reach
 from app.stages.acts import ROUNDS, Acts
 from app.stages.anew import begin_anew
-from app.stages.grouping import groups
 from app.stages.uploads import end_uploads
 from app.store import runs
 
@@ -52,7 +53,8 @@ class _Hand:
     """A legal hold forbade a step on the dataset: what stands in it is held, not forgotten."""
     writers: timedelta
     """How long a writer of others may live."""
-    part: int | None = None
+    number: int | None = None
+    """Of the group, the round or the share."""
 
     @property
     def name(self) -> str:
@@ -80,10 +82,10 @@ def _plan(hand: _Hand) -> StepEnd:
     if hand.dataset.table is not None:
         begin_anew(hand.dataset, journal=journal, engine=acts.engine)
         return StepEnd()
-    todo = acts.again(hand.dataset)
+    todo = acts.begin_again(hand.dataset)
     failpoint("erasures.before_parts")
-    journal.put_parts(hand.name, groups(journal.without_part(hand.name)))
-    return StepEnd(receipt={"objects": len(todo)})
+    put_into_groups(journal, hand.name)
+    return StepEnd(receipt={"objects": todo.objects, "bytes": todo.bytes})
 
 
 def _erase(hand: _Hand) -> StepEnd:
@@ -113,14 +115,18 @@ def _newer(hand: _Hand) -> StepEnd:
     if hand.is_held:
         hand.acts.look_no_further(hand.dataset)
         return StepEnd(receipt={"found": 0})
-    found = hand.acts.newer(hand.dataset)
-    if found and hand.acts.rounds(hand.dataset) >= ROUNDS:
+    looked_at = hand.acts.now()
+    found = hand.acts.find_newer(hand.dataset)
+    if found.objects and hand.acts.rounds(hand.dataset) >= ROUNDS:
         hand.acts.give_up(hand.dataset)
-        receipt = {"found": 0, "given_up": len(found)}
+        receipt = {"found": 0, "given_up": found.objects}
         return StepEnd(StepState.PARKED, receipt, reason="others kept writing to the objects")
     failpoint("erasures.before_parts")
-    hand.journal.put_parts(hand.name, groups(found))
-    return StepEnd(receipt={"found": len(found)})
+    # Asked of the journal: what an attempt that was cut off found is not found again.
+    todo = put_into_groups(hand.journal, hand.name)
+    if not todo.objects:
+        hand.acts.reach_horizon(hand.dataset, looked_at)
+    return StepEnd(receipt={"found": todo.objects, "bytes": todo.bytes})
 
 
 def _check(hand: _Hand) -> StepEnd:
@@ -141,7 +147,7 @@ def _purge(hand: _Hand) -> StepEnd:
         hand.require_done(done=not left or not hand.acts.stop())
         end_uploads(hand.acts, hand.dataset, writers=hand.writers)
         return table_purged(work)
-    if hand.part == FIRST_PART:
+    if hand.number == FIRST_PART:
         end_uploads(hand.acts, hand.dataset, writers=hand.writers)
     hand.acts.purge_group(hand.dataset, hand.journal.works(hand.name))
     works = hand.journal.works(hand.name)
@@ -150,9 +156,10 @@ def _purge(hand: _Hand) -> StepEnd:
 
 
 def _verify(hand: _Hand) -> StepEnd:
-    hand.acts.verify_dataset(hand.dataset)
+    share = WHOLE if hand.number is None else Share(hand.number, hand.journal.looks(hand.name))
+    hand.acts.verify_dataset(hand.dataset, share)
     if hand.is_held:
-        hand.acts.hold_findings(hand.dataset)
+        hand.acts.hold_findings(hand.dataset, share)
     return StepEnd()
 
 
@@ -182,7 +189,8 @@ _OF_PARTS = frozenset({StepKind.ERASE, StepKind.CHECK, StepKind.PURGE})
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
-    identities: list[Identity]
+    stamp: bytes
+    """Of the document with the people as it stands now."""
     data_map: DataMap
     is_held: bool
     """A legal hold forbade a step on the dataset."""
@@ -195,16 +203,22 @@ def _on_the_lake(step: Step, lease: Lease, parts: Parts) -> StepEnd:
         return loaded
     assert parts.lake is not None
     assert step.run_id is not None
-    dataset, _, number = step.target.partition("/")
-    part = int(number) if number and step.kind in _OF_PARTS else None
+    dataset, _, text = step.target.partition("/")
+    number = int(text) if text else None
+    part = number if step.kind in _OF_PARTS else None
     journal = LedgerJournal.of(parts, step.run_id, guard=lease.guard, part=part)
-    with parts.lake.open() as doors:
+    with (
+        parts.opened.held(step.run_id, loaded.stamp, lambda: _people(journal)) as opened,
+        parts.lake.open() as doors,
+    ):
+        if not opened.people:  # legal holds: everybody has left
+            return StepEnd(receipt=SKIPPED)
         acts = Acts(
             run_id=step.run_id,
             data_map=loaded.data_map,
             doors=doors,
             journal=journal,
-            targets=Targets.of(loaded.identities),
+            targets=opened.targets,
             secret=parts.keys.secret(step.run_id, purpose="tombstones"),
             spool=parts.lake.spool,
             say=_say_nothing,
@@ -219,7 +233,7 @@ def _on_the_lake(step: Step, lease: Lease, parts: Parts) -> StepEnd:
             loaded.data_map.dataset(dataset),
             loaded.is_held,
             writers=parts.rules.max_writer_lifetime,
-            part=part,
+            number=number,
         )
         return _DO[step.kind](hand)
 
@@ -244,7 +258,7 @@ def _load(step: Step, lease: Lease, parts: Parts) -> _Loaded | StepEnd:
         if end is not None:
             return end
         facts = runs.facts(tx, run.id)
-        sealed = runs.document(tx, run.id, IDENTITIES)
+        stamp = runs.stamp_of(tx, run.id, IDENTITIES)
         if facts.get("map_digest") != parts.lake.data_map.digest:
             raise DataMapError(
                 f"{parts.lake.data_map.source}: it has changed since the run began. Put it back "
@@ -254,15 +268,17 @@ def _load(step: Step, lease: Lease, parts: Parts) -> _Loaded | StepEnd:
         if step.kind is StepKind.PURGE and run.stage is Stage.CHECKED:
             reach(tx, parts, run.id, Stage.PURGING)
     failpoint("erasures.loaded")
-    assert sealed is not None
-    seal = RunSeal.of(parts.keys, run.id)
+    assert stamp is not None
     data_map = narrowed(parts.lake.data_map, limit_in(facts))
     if (unparsable := facts.get(f"unparsable:{step.target}")) is not None:
         data_map = replace(data_map, unparsable=unparsable)
-    people = seal.opened_document(IDENTITIES, sealed, list[Identity])
-    if not people:  # legal holds: everybody has left
-        return StepEnd(receipt=SKIPPED)
-    return _Loaded(people, data_map, is_held)
+    return _Loaded(stamp, data_map, is_held)
+
+
+def _people(journal: LedgerJournal) -> list[Identity]:
+    people = journal.document(IDENTITIES, list[Identity])
+    assert people is not None
+    return people
 
 
 def _say_nothing(_stage: str, _dataset: str, _done: int, _of: int) -> None:

@@ -17,10 +17,14 @@ import msgspec
 from app.audit.keys import KeyStore, Sealer
 from app.domain.failpoints import failpoint
 from app.domain.receipts import Counts, ObjectWork, TableWork
+from app.domain.shares import shares_of
 from app.services.parts import Parts, Transaction
 from app.store import runs, works
 from app.store.transaction import Database
 from app.store.works import WorkRow
+
+PAGE = 1000
+"""Records of objects read at once."""
 
 T = TypeVar("T")
 Guard = Callable[[Transaction], None]
@@ -126,18 +130,42 @@ class LedgerJournal:
 
     def works(self, dataset: str) -> list[ObjectWork]:
         """The objects of a Bronze dataset (of this journal's part of it), as first put."""
+        return [work for page in self.pages(dataset) for work in page]
+
+    def pages(self, dataset: str) -> Iterator[list[ObjectWork]]:
+        """The same, so many at a time: a dataset can have more than fit into memory."""
+        return self._pages(dataset, self.part)
+
+    def _pages(self, dataset: str, part: int | None) -> Iterator[list[ObjectWork]]:
+        after = -1
+        while True:
+            with self.database.transaction() as tx:
+                rows = works.page(tx, self.run_id, dataset, part=part, after=after, limit=PAGE)
+            if rows:
+                yield [self.seal.opened_work(dataset, row) for row in rows]
+            if len(rows) < PAGE:
+                return
+            after = rows[-1].number
+
+    def known(self, dataset: str, uris: Sequence[str]) -> dict[str, ObjectWork]:
+        """The records of these objects, by URI; those that have none are left out."""
+        digests = [self.seal.digest_of(uri) for uri in uris]
         with self.database.transaction() as tx:
-            if self.part is None:
-                rows = works.of_dataset(tx, self.run_id, dataset)
-            else:
-                rows = works.of_part(tx, self.run_id, dataset, self.part)
-        return [self.seal.opened_work(dataset, row) for row in rows]
+            rows = works.known(tx, self.run_id, dataset, digests)
+        found = (self.seal.opened_work(dataset, row) for row in rows)
+        return {work.uri: work for work in found}
 
     def put_works(self, dataset: str, works: Iterable[ObjectWork]) -> None:
         """Write the records of objects."""
         rows = [self.seal.work(dataset, w) for w in works]
         with self._writing("works") as tx:
             self._put(tx, dataset, rows)
+
+    def put_anew(self, dataset: str, works: Iterable[ObjectWork]) -> None:
+        """Write the records of objects that are to be put into parts, anew where they were."""
+        rows = [self.seal.work(dataset, w) for w in works]
+        with self._writing("works") as tx:
+            self._put_anew(tx, dataset, rows)
 
     def replan(self, dataset: str, works: Iterable[ObjectWork], *, earlier: Counts) -> None:
         """Begin objects anew, and keep what was counted of them before: both or neither."""
@@ -152,17 +180,23 @@ class LedgerJournal:
         part = works.NO_PART if self.part is None else self.part
         works.put(tx, self.run_id, dataset, rows, part=part)
 
-    def without_part(self, dataset: str) -> list[ObjectWork]:
+    def _put_anew(self, tx: Transaction, dataset: str, rows: Sequence[WorkRow]) -> None:
+        works.put_anew(tx, self.run_id, dataset, rows)
+
+    def without_part(self, dataset: str) -> Iterator[ObjectWork]:
         """Objects that are in no part yet."""
-        with self.database.transaction() as tx:
-            rows = works.of_part(tx, self.run_id, dataset, works.NO_PART)
-        return [self.seal.opened_work(dataset, row) for row in rows]
+        return (work for page in self._pages(dataset, works.NO_PART) for work in page)
 
     def put_parts(self, dataset: str, groups: Iterable[Sequence[ObjectWork]]) -> int:
         """Put these objects into new parts, a group each; how many parts there are then."""
         digests = [[self.seal.digest_of(w.uri) for w in group] for group in groups]
         with self._writing("parts") as tx:
             return works.put_parts(tx, self.run_id, dataset, digests)
+
+    def looks(self, dataset: str) -> int:
+        """Among how many looks its objects are shared, as app.domain.phases decides."""
+        with self.database.transaction() as tx:
+            return shares_of(len(works.parts_of(tx, self.run_id, dataset)))
 
     # --- tables ----------------------------------------------------------------------------------
 

@@ -215,10 +215,14 @@ class _Hand:
             leases.lock_run(tx, self.step.run_id)
 
     def _advance(self, tx: Transaction) -> None:
+        """What follows in the run is asked for once a group of steps, not once a step."""
         if self.step.run_id is None:
             return
-        new = self.worker.advance(tx, self.worker.parts, self.step.run_id)
-        tx.ring(steps.put(tx, new))
+        if leases.is_last(tx, self.step):
+            new = self.worker.advance(tx, self.worker.parts, self.step.run_id)
+            tx.ring(steps.put(tx, new))
+        else:
+            tx.ring(leases.one_more(tx, self.step.run_id))
 
 
 def pause_after(attempt: int, *, first: timedelta) -> timedelta:

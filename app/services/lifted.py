@@ -64,8 +64,8 @@ def _is_lifted(journal: LedgerJournal, data_map: DataMap, store: ObjectStore, le
 def _held(journal: LedgerJournal, data_map: DataMap) -> Iterator[tuple[str, str]]:
     """Versions that a hold protected when they were last to be changed or purged."""
     for dataset in data_map.bronze:
-        for work in journal.works(dataset.name):
-            yield from _of_object(work)
+        for page in journal.pages(dataset.name):
+            yield from (held for work in page for held in _of_object(work))
     for dataset in data_map.tables:
         table = journal.table_work(dataset.name)
         yield from _of_table(table) if table is not None else ()

@@ -12,6 +12,7 @@ from app.audit.keys import KeyStore
 from app.domain.breakers import Limits
 from app.domain.datasets import DataMap
 from app.lake.ports import Doors
+from app.services.run_targets import OpenedTargets
 from app.store.transaction import Database, Transaction
 
 __all__ = ["Lake", "Parts", "Rules", "Transaction"]
@@ -69,6 +70,9 @@ class Parts:
     """None in a process that never touches it (the HTTP service)."""
     datasets: frozenset[str] | None = field(default=None)
     """The names in the map, where a process has it without the lake. None: it has not."""
+
+    opened: OpenedTargets = field(default_factory=OpenedTargets, repr=False, compare=False)
+    """The people of the run that this process is at work on."""
 
     @property
     def dataset_names(self) -> frozenset[str] | None:

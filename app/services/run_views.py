@@ -6,16 +6,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from app.domain.actors import Actor
 from app.domain.dsars import State
 from app.domain.errors import NotReadyError
 from app.domain.failpoints import failpoint
-from app.domain.phases import BESIDE
+from app.domain.pace import WINDOW, Pace, pace_of
+from app.domain.phases import BESIDE, kinds_at
 from app.domain.runs import RunMove, Stage
-from app.domain.steps import OPEN, StepState
+from app.domain.steps import OPEN, StepKind, StepState
 from app.services import entries, run_exits
 from app.services.canaries import limit_in
 from app.services.parts import Transaction
@@ -126,6 +127,8 @@ class RunOverview:
     addendum: int
     follow_up_of: str | None
     progress: tuple[StageProgress, ...]
+    pace: Pace | None
+    """Of the stage it is at; null where it is not at work."""
     left: tuple[LeftStep, ...]
     dsars: tuple[CaseInRun, ...]
     reports: tuple[RunReportLink, ...]
@@ -174,6 +177,7 @@ def overview(tx: Transaction, *, run_id: str) -> RunOverview:
         addendum=run.addendum,
         follow_up_of=run.follow_up_of,
         progress=_progress(steps.progress(tx, run_id), json.loads(facts.get("layers", "{}"))),
+        pace=_pace(tx, run),
         left=tuple(_left(s) for s in run_exits.waiting(tx, run)),
         dsars=tuple(
             CaseInRun(c.dsar_id, c.state, c.outcome, c.verdict) for c in runs.dsars_of(tx, run_id)
@@ -256,6 +260,18 @@ def _progress(found: Iterable[Progress], layers: Mapping[str, str]) -> tuple[Sta
         )
         for (target, kind), counts in sorted(states.items())
     )
+
+
+def _pace(tx: Transaction, run: Run) -> Pace | None:
+    kinds = frozenset({StepKind.UNDO}) if run.undo_requested else kinds_at(run.stage)
+    if not kinds or run.ended_at is not None:
+        return None
+    worked = steps.worked(tx, run.id, kinds=kinds, window=WINDOW)
+    if worked is None:
+        return None
+    pace = pace_of(worked, now=tx.now())
+    is_stopped = run.stop_requested and not run.undo_requested
+    return replace(pace, ends_at=None) if is_stopped else pace
 
 
 def _left(step: StepView) -> LeftStep:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -17,10 +17,11 @@ from app.domain.failpoints import failpoint
 from app.domain.findings import Finding, What
 from app.domain.identifiers import Targets
 from app.domain.progress import Say
-from app.domain.receipts import Counts, ObjectWork, TableWork, WorkState
-from app.lake.bronze import ROUNDS, erase_objects, plan_objects, planned, unfinished
+from app.domain.receipts import ObjectWork, TableWork, WorkState
+from app.domain.shares import WHOLE, Share
+from app.lake.bronze import ROUNDS, erase_objects, unfinished
 from app.lake.ports import Doors
-from app.lake.purge_objects import Newer, purge_objects
+from app.lake.purge_objects import purge_objects
 from app.lake.purge_tables import plan_purge, purge_table
 from app.lake.table_content import holder
 from app.lake.table_ports import TableEngine
@@ -30,6 +31,7 @@ from app.lake.undo_objects import undo_objects
 from app.lake.undo_tables import undo_table
 from app.lake.verify import check_files, check_objects
 from app.stages.checked import CheckFindings, named
+from app.stages.object_plans import Todo, begin_again, find_newer, list_objects, rounds_of
 from app.stages.ports import Journal
 from app.stages.search import hold_residue, look_at_dataset, look_beside
 
@@ -70,33 +72,22 @@ class Acts:
             if self.journal.table_work(dataset.name) is None:
                 self.journal.put_table_work(dataset.name, plan_table(self.engine, dataset))
             return
-        known = {w.uri for w in self.journal.works(dataset.name)}
-        listed = plan_objects(self.doors.eraser, dataset)
-        self.journal.put_works(dataset.name, [w for w in listed if w.uri not in known])
+        list_objects(dataset, journal=self.journal, store=self.doors.eraser)
 
     # --- erase: objects --------------------------------------------------------------------------
 
-    def again(self, dataset: Dataset) -> list[ObjectWork]:
-        """What is to be erased, at the beginning of the erase stage: everything unfinished, and
-        what was held or parked before, begun anew with its counts kept aside. One process at a
-        time.
+    def begin_again(self, dataset: Dataset) -> Todo:
+        """At the beginning of the erase stage: what was held or parked before is begun anew with
+        its counts kept aside. How much is to be erased. One process at a time.
         """
-        works = self.journal.works(dataset.name)
-        earlier = self.journal.document(f"earlier:{dataset.name}", Counts) or Counts()
-        anew = {}
-        for work in works:
-            unwritten = work.state in (WorkState.HELD, WorkState.PARKED) and not work.new_version
-            unread = work.state is WorkState.PARKED and any(
-                s.state is WorkState.PARKED for s in work.superseded
-            )
-            if unwritten or unread or (work.parked and work.state is WorkState.PURGED):
-                earlier += replace(work.counts, before=work.counts.deleted, parked=0)
-                anew[work.uri] = ObjectWork(uri=work.uri, bytes_before=work.bytes_before)
         if self.rounds(dataset):
             self.journal.put_facts(**{f"rounds:{dataset.name}": "0"})
-        if anew:
-            self.journal.replan(dataset.name, anew.values(), earlier=earlier)
-        return unfinished(anew.get(w.uri, w) for w in works)
+        return begin_again(dataset, journal=self.journal)
+
+    def again(self, dataset: Dataset) -> list[ObjectWork]:
+        """The same, and what is to be erased."""
+        self.begin_again(dataset)
+        return unfinished(self.journal.works(dataset.name))
 
     def erase_group(self, dataset: Dataset, works: Sequence[ObjectWork]) -> None:
         """Erase these objects, given as they are journalled now; those that are neither PLANNED
@@ -115,58 +106,48 @@ class Acts:
             stop=self.stop,
         )
 
-    def newer(self, dataset: Dataset) -> list[ObjectWork]:
+    def find_newer(self, dataset: Dataset) -> Todo:
         """After all groups: objects that are new since the listing, or that others wrote since,
-        journalled as PLANNED, one round later. None: the dataset's horizon is reached, and written
-        down. One process at a time.
+        journalled as PLANNED, one round later. One process at a time.
 
         Their `rounds` is at least how often this found something (`rounds`): from ROUNDS on, they
         are for `give_up`.
         """
-        looked_at = self.doors.reader.now()
-        works = self.journal.works(dataset.name)
-        known = {w.uri: w for w in works}
-        newer = Newer.than(works)
-        assert dataset.location is not None
-        listed = planned(newer.passing(self.doors.eraser.versions(dataset.location)))
-        changed = newer.found
-        fresh = [w for w in listed if w.uri not in known]
-        if not changed and not fresh:
-            self._put_horizon(dataset, looked_at.isoformat())
-            return []
-        made = self.rounds(dataset) + 1
-        sizes = {w.uri: w.bytes_before for w in listed}
-        anew = [
-            ObjectWork(
-                uri=uri, bytes_before=sizes.get(uri, 0), rounds=max(known[uri].rounds + 1, made)
-            )
-            for uri in changed
-        ]
-        anew += [replace(w, rounds=made) for w in fresh]
-        # Counted first: killed between the two, a round is lost, and never one too many is made.
-        self.journal.put_facts(**{f"rounds:{dataset.name}": str(made)})
-        failpoint("stages.round_counted")
-        self.journal.put_works(dataset.name, anew)
-        return anew
+        return find_newer(dataset, journal=self.journal, store=self.doors.eraser)
+
+    def newer(self, dataset: Dataset) -> list[ObjectWork]:
+        """The same, and what is to be erased. None: the dataset's horizon is reached, and written
+        down.
+        """
+        looked_at = self.now()
+        if self.find_newer(dataset).objects:
+            return unfinished(self.journal.works(dataset.name))
+        self.reach_horizon(dataset, looked_at)
+        return []
+
+    def now(self) -> datetime:
+        """The store's clock: read it before a look that may be the last."""
+        return self.doors.reader.now()
 
     def rounds(self, dataset: Dataset) -> int:
-        """How often `newer` found something since the erase stage began."""
-        return int(self.journal.fact(f"rounds:{dataset.name}") or 0)
+        """How often `find_newer` found something since the erase stage began."""
+        return rounds_of(dataset, self.journal)
 
     def give_up(self, dataset: Dataset) -> None:
         """The rounds ran out: what is unfinished is PARKED, and the horizon is now."""
-        works = unfinished(self.journal.works(dataset.name))
-        self.journal.put_works(
-            dataset.name, [w.to(WorkState.PARKED, reason=_RESTLESS) for w in works]
-        )
-        self._put_horizon(dataset, self.doors.reader.now().isoformat())
+        for page in self.journal.pages(dataset.name):
+            left = [w.to(WorkState.PARKED, reason=_RESTLESS) for w in unfinished(page)]
+            if left:
+                self.journal.put_works(dataset.name, left)
+        self.reach_horizon(dataset, self.now())
 
     def look_no_further(self, dataset: Dataset) -> None:
         """A legal hold forbids the dataset's erasure: the horizon is now, for the second look."""
-        self._put_horizon(dataset, self.doors.reader.now().isoformat())
+        self.reach_horizon(dataset, self.now())
 
-    def _put_horizon(self, dataset: Dataset, at: str) -> None:
-        self.journal.put_facts(**{f"horizon:{dataset.name}": at})
+    def reach_horizon(self, dataset: Dataset, at: datetime) -> None:
+        """Everything that stood in the dataset then was looked at."""
+        self.journal.put_facts(**{f"horizon:{dataset.name}": at.isoformat()})
 
     # --- erase: tables -------------------------------------------------------------------------
 
@@ -292,8 +273,10 @@ class Acts:
 
     # --- verify --------------------------------------------------------------------------------
 
-    def verify_dataset(self, dataset: Dataset) -> None:
-        """Read a dataset again with other code and another credential; write down what it saw."""
+    def verify_dataset(self, dataset: Dataset, share: Share = WHOLE) -> None:
+        """Read a dataset (one share of its objects) again with other code and another credential;
+        write down what it saw.
+        """
         look_at_dataset(
             dataset,
             targets=self.targets,
@@ -301,13 +284,14 @@ class Acts:
             doors=self.doors,
             journal=self.journal,
             say=self.say,
+            share=share,
         )
 
-    def hold_findings(self, dataset: Dataset) -> None:
+    def hold_findings(self, dataset: Dataset, share: Share = WHOLE) -> None:
         """What the second look just saw in a dataset under a legal hold of ours is held: nobody was
         allowed to take it out.
         """
-        hold_residue(self.journal, dataset)
+        hold_residue(self.journal, dataset, share=share)
 
     def verify_places(self) -> None:
         """The same for what lies beside the datasets."""
@@ -325,7 +309,9 @@ class Acts:
         """Put every base back. Returns how many others have changed since, and were left."""
         if dataset.table is not None:
             return self._undo_table(dataset)
-        works = self.journal.works(dataset.name)
+        return sum(self._undo_group(dataset, page) for page in self.journal.pages(dataset.name))
+
+    def _undo_group(self, dataset: Dataset, works: Sequence[ObjectWork]) -> int:
         undone = undo_objects(
             works,
             store=self.doors.eraser,
@@ -359,8 +345,8 @@ class Acts:
 
     def _is_open(self, dataset: Dataset) -> bool:
         if dataset.table is None:
-            works = self.journal.works(dataset.name)
-            return any(w.state in _OPEN or w.parked for w in works)
+            pages = self.journal.pages(dataset.name)
+            return any(w.state in _OPEN or w.parked for page in pages for w in page)
         work = self.journal.table_work(dataset.name)
         return work is not None and (
             work.state in _OPEN or any(c.state in _OPEN for c in work.condemned)

@@ -5,7 +5,7 @@ Two kinds: a sealed SQLite file (app.offline.journal), and the ledger of the ser
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
 from app.domain.receipts import Counts, ObjectWork, TableWork
@@ -40,9 +40,23 @@ class Journal(Protocol):
         """The objects of a Bronze dataset. MUST be in the order in which they were first put."""
         ...
 
+    def pages(self, dataset: str) -> Iterator[list[ObjectWork]]:
+        """The same in the same order, so many at a time. Between two of them others may write."""
+        ...
+
+    def known(self, dataset: str, uris: Sequence[str]) -> dict[str, ObjectWork]:
+        """The records of these objects, by URI. Those that have none MUST be left out."""
+        ...
+
     def put_works(self, dataset: str, works: Iterable[ObjectWork]) -> None:
         """Write the records of objects. The record of a URI that is there MUST be replaced, and
         keep its place in the order; those not given MUST stay as they are.
+        """
+        ...
+
+    def put_anew(self, dataset: str, works: Iterable[ObjectWork]) -> None:
+        """`put_works` of objects that are to be done (again): whoever acts on groups of objects
+        MUST put them into new ones.
         """
         ...
 

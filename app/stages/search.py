@@ -17,7 +17,8 @@ from app.domain.findings import Finding, Seen, What
 from app.domain.holds import BY_HOLD
 from app.domain.identifiers import Subject, Targets
 from app.domain.progress import Say
-from app.domain.receipts import TableWork
+from app.domain.receipts import ObjectWork, TableWork
+from app.domain.shares import WHOLE, Share
 from app.lake.bronze import listed
 from app.lake.ports import Doors
 from app.lake.verify import Verified, find_person, verify_beside, verify_dataset
@@ -44,13 +45,16 @@ class Seeing:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What one look journals: `seeing:<dataset>`, or `seeing:*` for what lies beside them."""
+    """What one look journals: `seeing:<dataset>`, or `seeing:*` for what lies beside them. Of a
+    dataset whose objects are shared among several looks, the first says how many there are.
+    """
 
     findings: tuple[Finding, ...]
     seen: dict[str, Seen]
     undeclared: tuple[str, ...]
     horizon: str
     horizon_at: datetime | None
+    shares: int = 1
 
 
 def look_at_dataset(
@@ -61,8 +65,11 @@ def look_at_dataset(
     doors: Doors,
     journal: Journal,
     say: Say,
+    share: Share = WHOLE,
 ) -> None:
-    """Verify one dataset of a run with the read-only credential, up to its horizon."""
+    """Verify one dataset of a run (one share of its objects) with the read-only credential, up to
+    its horizon.
+    """
     tables = _table_works(data_map, journal)
     horizon = None
     words = f"snapshot {tables[dataset.name].horizon}" if dataset.name in tables else ""
@@ -75,20 +82,30 @@ def look_at_dataset(
         targets=targets,
         store=doors.verifier,
         metadata_location=_metadata_location(doors),
-        objects=journal.works(dataset.name) if dataset.table is None else (),
+        objects=_works(dataset, journal, share) if dataset.table is None else (),
         tables=tables,
         horizon=horizon,
         also_listed=_also_listed(doors),
         progress=lambda name, done, of: say("verify", name, done, of),
+        share=share,
     )
-    _put(journal, f"seeing:{dataset.name}", _part(verified, words, horizon))
+    part = replace(_part(verified, words, horizon), shares=share.of)
+    _put(journal, _name(dataset.name, share.number), part)
 
 
-def hold_residue(journal: Journal, dataset: Dataset) -> None:
+def _works(dataset: Dataset, journal: Journal, share: Share) -> list[ObjectWork]:
+    return [w for page in journal.pages(dataset.name) for w in page if share.has(w.uri)]
+
+
+def _name(dataset: str, number: int) -> str:
+    return f"seeing:{dataset}/{number}" if number else f"seeing:{dataset}"
+
+
+def hold_residue(journal: Journal, dataset: Dataset, *, share: Share = WHOLE) -> None:
     """Residue in a dataset that a legal hold of ours kept from being erased is HELD, with the hold
     named as its reason; everything else that was seen stays as it is. Twice is the same.
     """
-    name = f"seeing:{dataset.name}"
+    name = _name(dataset.name, share.number)
     part = _looked(journal, name)
     findings = tuple(
         replace(f, what=What.HELD, detail=BY_HOLD) if f.what is What.RESIDUE else f
@@ -118,7 +135,7 @@ def seeing(journal: Journal, data_map: DataMap, *, limit: Limit | None = None) -
     what the run was limited to, and then also what was not looked at.
     """
     looked_at = only(data_map, limit).datasets
-    parts = {d.name: _looked(journal, f"seeing:{d.name}") for d in looked_at}
+    parts = {d.name: _looked_at(journal, d.name) for d in looked_at}
     beside = _looked(journal, _BESIDE) if limit is None else _part_of(untouched(data_map, limit))
     every = [*parts.values(), beside]
     # The tables' own horizons were reached when the erase stage ended, at the latest.
@@ -164,6 +181,17 @@ def _put(journal: Journal, name: str, part: _Part) -> None:
     failpoint("stages.before_seeing")
     journal.put_document(name, part)
     failpoint("stages.after_seeing")
+
+
+def _looked_at(journal: Journal, dataset: str) -> _Part:
+    """All that was seen of a dataset, by however many looks."""
+    whole = _looked(journal, _name(dataset, 0))
+    for number in range(1, whole.shares):
+        part = _looked(journal, _name(dataset, number))
+        seen = {name: whole.seen.get(name, Seen()) + more for name, more in part.seen.items()}
+        findings = (*whole.findings, *part.findings)
+        whole = replace(whole, findings=findings, seen={**whole.seen, **seen})
+    return whole
 
 
 def _looked(journal: Journal, name: str) -> _Part:

@@ -211,6 +211,36 @@ def _leave(tx: Transaction, held: Step, **values: Any) -> bool:
     return left is not None
 
 
+def is_last(tx: Transaction, left: Step) -> bool:
+    """Whether no other step of the same run, kind and dataset is open: what follows in the run can
+    only then be something else than before. Of a run that is being undone every step counts as the
+    last. Hold the run's lock: of two that are left at once, one sees that it is the last.
+    """
+    of_dataset = func.split_part(step.c.target, "/", 1) == left.target.partition("/")[0]
+    other = exists().where(
+        step.c.run_id == left.run_id,
+        step.c.kind == left.kind,
+        step.c.state.in_(_OPEN),
+        step.c.id != left.id,
+        of_dataset,
+    )
+    undoing = exists().where(run.c.id == left.run_id, run.c.undo_requested)
+    return bool(tx.run(select(or_(~other, undoing))).scalar_one())
+
+
+def one_more(tx: Transaction, run_id: str) -> list[str]:
+    """A step of the run that is due and nobody was ever woken for: one at most. Who puts many wakes
+    only for the first; each that ends wakes for another.
+    """
+    rows = tx.run(
+        select(step.c.id)
+        .where(step.c.run_id == run_id, _due(), step.c.last_enqueued_at.is_(None), ~_stopped())
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    return list(rows.scalars())
+
+
 # --- who should be woken, and what is seen ----------------------------------------------------
 
 

@@ -37,6 +37,7 @@ from app.store.transaction import Transaction
 
 LIMIT = "limit"
 """The fact that says to which part of the lake a run is limited; empty: no more."""
+_STAMP = 64
 _TAKING = text("select pg_advisory_xact_lock(4815162346)")
 
 
@@ -257,6 +258,17 @@ def document(tx: Transaction, run_id: str, name: str) -> bytes | None:
         run_document.c.run_id == run_id, run_document.c.name == name
     )
     return tx.run(query).scalar_one_or_none()
+
+
+def stamp_of(tx: Transaction, run_id: str, name: str) -> bytes | None:
+    """What tells one sealing of a document from the next, without reading all of it: its first
+    bytes, with the random nonce among them. None: there is no such document.
+    """
+    query = select(func.substring(run_document.c.sealed_document, 1, _STAMP)).where(
+        run_document.c.run_id == run_id, run_document.c.name == name
+    )
+    found = tx.run(query).scalar_one_or_none()
+    return None if found is None else bytes(found)
 
 
 def put_document(tx: Transaction, run_id: str, name: str, sealed: bytes) -> None:

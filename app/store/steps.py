@@ -4,16 +4,17 @@ wakes somebody. Not here: who holds a step (app.store.leases), what it does (app
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, func, null, select, tuple_, update
+from sqlalchemy import BigInteger, Row, and_, func, null, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from typeid import TypeID
 
 from app.domain.failpoints import failpoint
+from app.domain.pace import Worked
 from app.domain.runs import Stage
 from app.domain.steps import OPEN, TOGETHER, NewStep, StepKind, StepState
 from app.store.tables import run, step
@@ -165,6 +166,47 @@ def progress(tx: Transaction, run_id: str) -> list[Progress]:
         .order_by(step.c.kind, dataset, step.c.state)
     )
     return [Progress(StepKind(r.kind), r.dataset, StepState(r.state), r.number) for r in rows]
+
+
+def worked(
+    tx: Transaction, run_id: str, *, kinds: Collection[StepKind], window: timedelta
+) -> Worked | None:
+    """How far the groups of these kinds are; the steps, where none is a group. None: no step."""
+    is_group = and_(step.c.target.contains("/"), step.c.kind != StepKind.NEWER).label("is_group")
+    lately = step.c.ended_at > func.now() - window
+    size = func.coalesce(step.c.receipt["bytes"].astext.cast(BigInteger), 0)
+    rows = tx.run(
+        select(
+            is_group,
+            func.count().label("total"),
+            func.count().filter(step.c.state.not_in(_OPEN)).label("done"),
+            func.count().filter(step.c.state == StepState.RUNNING).label("at_work"),
+            func.min(step.c.started_at).label("since"),
+            func.count().filter(lately).label("lately"),
+            func.coalesce(func.sum(size), 0).label("bytes_done"),
+            func.coalesce(func.sum(size).filter(lately), 0).label("bytes_lately"),
+        )
+        .where(step.c.run_id == run_id, step.c.kind.in_(sorted(kinds)))
+        .group_by(is_group)
+        .order_by(is_group.desc())
+    )
+    row = rows.first()
+    if row is None:
+        return None
+    planned = select(func.coalesce(func.sum(size), 0)).where(
+        step.c.run_id == run_id, step.c.kind.in_([StepKind.PLAN, StepKind.NEWER])
+    )
+    has_bytes = row.is_group and StepKind.ERASE in kinds
+    return Worked(
+        total=row.total,
+        done=row.done,
+        at_work=row.at_work,
+        since=row.since,
+        lately=row.lately,
+        bytes_planned=int(tx.run(planned).scalar_one()) if has_bytes else 0,
+        bytes_done=int(row.bytes_done),
+        bytes_lately=int(row.bytes_lately),
+    )
 
 
 def deferred_runs(tx: Transaction) -> list[str]:

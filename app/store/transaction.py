@@ -41,6 +41,11 @@ ASLEEP = timedelta(seconds=20)
 locks that everybody needs. After that long the database takes them back.
 """
 
+RUNG_AT_ONCE = 500
+"""Of many steps put together, so many are rung for: the queue is short whatever the plan. Each that
+ends rings for another, and the reconciler for what is left.
+"""
+
 Ring = Callable[[Sequence[str]], bool]
 """Wakes workers for steps; False when the broker does not answer. Never raises."""
 
@@ -110,6 +115,7 @@ class Database:
         """A bell that is not heard costs nothing, nor one that nobody wrote down: the reconciler
         rings again.
         """
+        step_ids = step_ids[:RUNG_AT_ONCE]
         if step_ids and self._ring(step_ids):
             with (
                 suppress(DatabaseUnavailableError),

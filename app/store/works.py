@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects import postgresql
 
 from app.domain.phases import Part
@@ -29,33 +29,59 @@ class WorkRow:
     key_digest: str
     state: str
     sealed_work: bytes = field(repr=False)
+    number: int = -1
+    """Its place in the order in which records were first put; the database gives it."""
 
 
-def of_dataset(tx: Transaction, run_id: str, dataset: str) -> list[WorkRow]:
-    """Every record of a dataset, in the order in which they were first put."""
-    return _rows(tx, run_id, dataset, ())
-
-
-def of_part(tx: Transaction, run_id: str, dataset: str, part: int) -> list[WorkRow]:
-    """The records of one part, in the same order."""
-    return _rows(tx, run_id, dataset, (work.c.part == part,))
-
-
-def _rows(
-    tx: Transaction, run_id: str, dataset: str, more: Sequence[ColumnElement[bool]]
+def page(
+    tx: Transaction, run_id: str, dataset: str, *, part: int | None, after: int, limit: int
 ) -> list[WorkRow]:
+    """Records of a dataset (of one part of it), in the order in which they were first put, from
+    behind a number on.
+    """
+    mine = () if part is None else (work.c.part == part,)
     rows = tx.run(
-        select(work.c.key_digest, work.c.state, work.c.sealed_work)
-        .where(work.c.run_id == run_id, work.c.dataset == dataset, *more)
+        select(work.c.key_digest, work.c.state, work.c.sealed_work, work.c.number)
+        .where(work.c.run_id == run_id, work.c.dataset == dataset, *mine)
+        .where(work.c.number > after)
+        .order_by(work.c.number)
+        .limit(limit)
+    )
+    return [WorkRow(r.key_digest, r.state, r.sealed_work, r.number) for r in rows]
+
+
+def known(tx: Transaction, run_id: str, dataset: str, digests: Sequence[str]) -> list[WorkRow]:
+    """The records of these objects; those that have none are left out."""
+    rows = tx.run(
+        select(work.c.key_digest, work.c.state, work.c.sealed_work, work.c.number)
+        .where(work.c.run_id == run_id, work.c.dataset == dataset)
+        .where(work.c.key_digest.in_(list(digests)))
         .order_by(work.c.number)
     )
-    return [WorkRow(r.key_digest, r.state, r.sealed_work) for r in rows]
+    return [WorkRow(r.key_digest, r.state, r.sealed_work, r.number) for r in rows]
 
 
 def put(tx: Transaction, run_id: str, dataset: str, rows: Iterable[WorkRow], *, part: int) -> None:
     """Write records. One that is there keeps its number and its part; a new one gets the next
     number, and `part`.
     """
+    _put(tx, run_id, dataset, rows, part=part, replaced=("state", "sealed_work"))
+
+
+def put_anew(tx: Transaction, run_id: str, dataset: str, rows: Iterable[WorkRow]) -> None:
+    """Write records of objects that are in no part, or not any more: `put_parts` comes next."""
+    _put(tx, run_id, dataset, rows, part=NO_PART, replaced=("state", "sealed_work", "part"))
+
+
+def _put(
+    tx: Transaction,
+    run_id: str,
+    dataset: str,
+    rows: Iterable[WorkRow],
+    *,
+    part: int,
+    replaced: Sequence[str],
+) -> None:
     named = {row.key_digest: row for row in rows}
     if not named:
         return
@@ -66,7 +92,7 @@ def put(tx: Transaction, run_id: str, dataset: str, rows: Iterable[WorkRow], *, 
     new = postgresql.insert(work)
     upsert = new.on_conflict_do_update(
         index_elements=["run_id", "dataset", "key_digest"],
-        set_={"state": new.excluded.state, "sealed_work": new.excluded.sealed_work},
+        set_={name: new.excluded[name] for name in replaced},
     )
     tx.run(
         upsert,

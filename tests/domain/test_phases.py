@@ -312,3 +312,18 @@ def test_a_run_comes_to_an_end_whatever_its_steps_come_to(data: st.DataObject) -
     if ledger.stage is Stage.CLOSED:
         looked = Counter(target for kind, target in ledger.order if kind is StepKind.VERIFY)
         assert looked == Counter((*COURSE.datasets, BESIDE))
+
+
+def test_a_dataset_of_very_many_groups_is_verified_by_several_steps() -> None:
+    course = Course(objects=("raw", "more"), tables=("events",), is_whole=False)
+    parts = {"raw": tuple(part(n, WorkState.PURGED) for n in range(64)), "more": ()}
+    begins = standing(Stage.PURGED, course=course, parts=parts)
+    looks = [("verify", f"raw/{n}") for n in range(4)]
+    assert targets(decide(begins).steps) == [*looks, ("verify", "more"), ("verify", "events")]
+    some_open = {
+        (StepKind.VERIFY, "raw"): Tally(total=4, open=1, done=3),
+        (StepKind.VERIFY, "more"): DONE,
+        (StepKind.VERIFY, "events"): DONE,
+    }
+    waits = decide(standing(Stage.PURGED, course=course, parts=parts, steps=some_open))
+    assert (waits.stages, waits.steps) == ((), ())

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from app.domain.receipts import ObjectWork, TableWork, WorkState
-from app.lake.bronze import plan_objects
 from app.lake.tables import plan_table
 from tests.faults.crashing import Pair, armed, pairs, recorded, to_its_end
 from tests.faults.effort import Effort
@@ -31,6 +30,7 @@ from tests.lake.bronze_world import (
     USER,
     Lake,
     event,
+    plan_objects,
 )
 from tests.places import Place, S3Doors
 

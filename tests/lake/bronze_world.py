@@ -12,10 +12,10 @@ from typing import Any
 from app.domain.datasets import Dataset, Layer, OwnerWhen, Roles, Where
 from app.domain.identifiers import Identifier, Kind, Target, Targets
 from app.domain.receipts import ObjectWork, WorkState
-from app.lake.bronze import erase_objects, plan_objects
+from app.lake.bronze import erase_objects, listed_keys, planned
 from app.lake.bronze_lines import Rule, Tally, rewritten
 from app.lake.codecs import blocks
-from app.lake.ports import Version
+from app.lake.ports import ObjectStore, Version
 from app.lake.purge_objects import purge_objects
 from app.lake.tombstones import Tombstones, row_owner
 from app.lake.undo_objects import undo_objects
@@ -55,6 +55,11 @@ TARGETS = Targets(
     {i.value: Target(i, subject) for i, subject in _IDENTIFIERS},
     {USER: 0, SECOND: 1},
 )
+
+
+def plan_objects(store: ObjectStore, dataset: Dataset) -> list[ObjectWork]:
+    """A work for every object, as a run begins with."""
+    return [planned(versions) for versions in listed_keys(store, dataset)]
 
 
 def dataset(root: str, **changes: Any) -> Dataset:

@@ -19,7 +19,7 @@ from app.domain.errors import PreconditionFailedError, UnreachableError
 from app.domain.failpoints import FailpointError
 from app.domain.receipts import Counts, ObjectWork, Place, WorkState
 from app.lake import bronze_read, codecs
-from app.lake.bronze import plan_objects, unfinished
+from app.lake.bronze import unfinished
 from app.lake.purge_objects import newer_versions, purge_objects
 from tests.lake.bronze_world import (
     ANON,
@@ -30,6 +30,7 @@ from tests.lake.bronze_world import (
     Lake,
     erased,
     event,
+    plan_objects,
     text,
     tomb,
 )

@@ -15,10 +15,9 @@ from botocore.config import Config
 
 from app.domain.datasets import KeepWhen, Where
 from app.domain.receipts import MISSING_RIGHT, ObjectWork, WorkState
-from app.lake.bronze import plan_objects
 from app.lake.ports import ObjectInfo
 from app.lake.s3 import S3Purger, S3Store
-from tests.lake.bronze_world import OTHER, USER, Lake, erased, event, text
+from tests.lake.bronze_world import OTHER, USER, Lake, erased, event, plan_objects, text
 
 MINE = text([event(OTHER), event(USER)])
 AFTER = erased(MINE)[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -15,14 +15,13 @@ from app.audit.report_verify import require_valid, verify_report
 from app.domain.dsars import State
 from app.domain.errors import DataMapError, KeyMissingError, LakeBusyError
 from app.domain.identifiers import Identifier, Kind
-from app.domain.receipts import ObjectWork
 from app.domain.runs import Stage
 from app.domain.steps import StepKind, StepState
-from app.services import erasures, runs
+from app.services import object_groups, runs
 from app.services.ledger import perform
 from app.services.parts import Parts
 from app.services.run_stages import course_of
-from app.stages.grouping import groups
+from app.stages.grouping import Limits
 from app.store import audit, run_reports
 from app.store import runs as run_rows
 from tests.services.dsar_cases import MAP, OFFICER, dumped
@@ -90,11 +89,8 @@ def _entries_tell_it(world: RunWorld, run_id: str) -> None:
 def test_two_workers_at_groups_of_one_dataset_do_what_one_does(
     run_world: RunWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def small(works: Iterable[ObjectWork]) -> list[tuple[ObjectWork, ...]]:
-        return groups(works, max_objects=4)
-
     # a group is 48 MiB: this lake would be a single one
-    monkeypatch.setattr(erasures, "groups", small)
+    monkeypatch.setattr(object_groups, "limits_for", lambda **_: Limits(objects=4))
     run_world.apart()
     users = run_world.cast.active_buyer, run_world.cast.tablet_user
     before, gone = run_world.records(), run_world.gone(*users)

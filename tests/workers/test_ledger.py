@@ -89,7 +89,8 @@ def test_what_becomes_ready_is_put_and_rung_in_the_finishing_transaction(
         checks = [s for s in steps.of_run(tx, "run_a") if s.kind is StepKind.CHECK]
         rung_at = select(table.c.last_enqueued_at).where(table.c.id == checks[0].id)
         assert tx.run(rung_at).scalar_one() is not None
-    assert rung == [checks[0].id]
+    assert rung.count(checks[0].id) == 1
+    assert {*rung} <= {*ids, checks[0].id}, "the others nobody was woken for"
     assert verbs(parts, "run_a").count("step.finished") == 12
 
 

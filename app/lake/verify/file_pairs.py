@@ -52,7 +52,7 @@ def check_files(
     `metadata_location`: the table's current metadata.json, which knows the names of renamed
     columns; without it a file's own names count. UnreachableError passes through.
     """
-    needles = Needles(targets)
+    needles = Needles.of(targets)
     book = Book(needles)
     names: Names = {}
     if metadata_location is not None:

@@ -16,6 +16,7 @@ from app.domain.errors import AccessDeniedError, LakeError, ObjectUnreadableErro
 from app.domain.findings import Finding, Seen, What
 from app.domain.identifiers import Targets
 from app.domain.receipts import ObjectWork, TableWork
+from app.domain.shares import WHOLE, Share
 from app.lake.coverage import Places, undeclared_places, undeclared_tables
 from app.lake.ports import ObjectStore
 from app.lake.verify import arithmetic
@@ -65,19 +66,19 @@ def verify_dataset(
     horizon: datetime | None,
     also_listed: AlsoListed,
     progress: Progress,
+    share: Share = WHOLE,
 ) -> Verified:
-    """Verify one dataset of a run. `objects`: its records, where it is a prefix; `horizon`: its H
-    (a table's H is in its record). `tables`: the records of every table, because a file of one may
-    lie where another is declared. `store` holds the read-only credential; `also_listed` asks
-    another one about objects that it does not list.
+    """Verify one dataset of a run, or one share of its objects, whose records are `objects`.
+    `horizon`: its H (a table's is in its record). `tables`: the records of every table: a file of
+    one may lie where another is declared. `also_listed` asks another credential than `store`'s,
+    the read-only one, about objects that it does not list.
     """
     excuses = Excuses.of(objects, tables.values())
-    look = _LakeLook(data_map, Needles(targets), store, metadata_location, excuses, progress)
+    look = _LakeLook(data_map, Needles.of(targets), store, metadata_location, excuses, progress)
     look.horizons = {} if horizon is None else {dataset.name: horizon}
     look.table_works = dict(tables)
-    look.records = Records.of(objects, tables.values())
-    look.works = look.records.objects
-    look.also_listed = also_listed
+    look.records = records = Records.of(objects, tables.values())
+    look.works, look.also_listed, look.share = records.objects, also_listed, share
     look.dataset(dataset)
     if dataset.table is None:
         look.findings += arithmetic.of_objects(dataset, objects, look.rows)
@@ -102,9 +103,8 @@ def verify_beside(
     cannot be listed.
     """
     excuses = Excuses.of((), tables.values())
-    look = _LakeLook(data_map, Needles(targets), store, metadata_location, excuses, progress)
-    look.records = Records.of((), tables.values())
-    look.works = {}
+    look = _LakeLook(data_map, Needles.of(targets), store, metadata_location, excuses, progress)
+    look.records, look.works = Records.of((), tables.values()), {}
     look.beside()
     verified = look.verified()
     tables_too = (*verified.undeclared, *undeclared_tables(data_map, catalog_tables))
@@ -120,8 +120,8 @@ def find_person(
     progress: Progress,
 ) -> Verified:
     """Where somebody stands in the lake now, with no run to compare with."""
-    excuses = Excuses.of((), ())
-    look = _LakeLook(data_map, Needles(targets), store, metadata_location, excuses, progress)
+    needles, excuses = Needles.of(targets), Excuses.of((), ())
+    look = _LakeLook(data_map, needles, store, metadata_location, excuses, progress)
     for dataset in data_map.datasets:
         look.dataset(dataset)
     look.beside()
@@ -141,6 +141,7 @@ class _LakeLook:
     works: Mapping[str, ObjectWork] | None = None
     records: Records = field(default_factory=lambda: Records.of((), ()))
     also_listed: AlsoListed = field(default=lambda _uris: ())
+    share: Share = WHOLE
     findings: list[Finding] = field(default_factory=list)
     rows: dict[tuple[str, str], int] = field(default_factory=dict)
     _seen: dict[str, Seen] = field(default_factory=dict)
@@ -152,7 +153,7 @@ class _LakeLook:
         """E0 to E3 and E5, for one declared place."""
         view = self._read_table(dataset) if dataset.table is not None else None
         found = self._listed(dataset, view)  # E1
-        if not found and dataset.location is not None:
+        if not found and dataset.location is not None and self.share.is_whole:
             sight = Sight.of(dataset, dataset.location)
             sight.saw(What.NOTE, "prefix", detail="nothing lies there")
             self.findings += sight.findings
@@ -175,9 +176,8 @@ class _LakeLook:
 
     def verified(self) -> Verified:
         """The result, in a stable order."""
-        return Verified(
-            tuple(sorted(self.findings, key=_order)), dict(self._seen), self._undeclared
-        )
+        findings = tuple(sorted(self.findings, key=_order))
+        return Verified(findings, dict(self._seen), self._undeclared)
 
     def _compare_records(self, dataset: Dataset, found: list[Found]) -> None:
         mine = {
@@ -229,7 +229,8 @@ class _LakeLook:
         for prefix, owner in places.declared.items():
             if owner.name == dataset.name:
                 below = self._source(prefix).all_within(prefix, root=places.root_of(prefix))
-                found += [f for f in below if places.dataset_of(f.uri) is owner]
+                mine = (f for f in below if self.share.has(f.uri))
+                found += (f for f in mine if places.dataset_of(f.uri) is owner)
         for uri in outside(view, places.roots) if view is not None else ():
             found += self._exactly(uri)
         return found

@@ -50,7 +50,7 @@ def check_objects(
     Findings other than NOTE, WITHHELD and PARKED block the purge of their `uri`. UnreachableError
     passes through: the stage can be repeated.
     """
-    needles = Needles(targets)
+    needles = Needles.of(targets)
     check = _Check(dataset, needles, store=store, unparsable=unparsable)
     written = [w for w in works if w.state in _WRITTEN]
     findings: list[Finding] = []
