@@ -26,6 +26,10 @@ MARK = "clearlake.stitched"
 _FORM = 1
 """Goes up when the same events would give other rows."""
 _ROWS_A_PART = 250_000
+_FORMAT = 2
+"""Of a later format files are not told with their deletion vectors."""
+_PARTS = 64
+"""Where nobody says how many rows there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +53,13 @@ class _Source:
     """The events at one snapshot, and which of their files are to be read."""
 
     head: TableHead
-    files: list[DataFile]
+    files: list[DataFile] | None
+    """None: all, whichever they are."""
     rebuilt: bool
+
+    @property
+    def paths(self) -> list[str] | None:
+        return None if self.files is None else [file.path for file in self.files]
 
 
 def stitch(
@@ -82,15 +91,12 @@ def stitch(
     )
     before = engine.head(identity_table)
     source = _source(engine, engine.head(events_table), before)
-    rows = sum(f.rows for f in source.files) + _rows_of(engine, before)
-    with Merge(parts=rows // _ROWS_A_PART + 1, folder=spool) as merge:
+    with Merge(parts=_parts(engine, source, before), folder=spool) as merge:
         if source.rebuilt:
             merge.know(engine.batches(identity_table, columns=Merge.KNOWN))
         else:
             merge.take(engine.batches(identity_table, columns=SCHEMA.names))
-        read = engine.batches(
-            events_table, columns=COLUMNS, files=[file.path for file in source.files]
-        )
+        read = engine.batches(events_table, columns=COLUMNS, files=source.paths)
         for facts in facts_of_events(read):
             merge.add(facts)
         also = facts_of_links(also_links)
@@ -103,7 +109,7 @@ def stitch(
     mark = _mark(source.head, source.head.snapshot_id, identities=snapshot_id)
     # without a mark of this snapshot the next one reads everything: so it does after a crash here,
     # and where links were given that are in no file yet
-    if mark is not None and not also.links:
+    if mark is not None and not also.links and source.files is not None:
         engine.set_properties(identity_table, {MARK: mark})
     return Stitched(
         identities=merge.identities,
@@ -119,6 +125,8 @@ def _source(engine: TableEngine, events: TableHead, identities: TableHead) -> _S
     """What is to be read. Everything, unless it is certain that the rest is in the rows."""
     if events.snapshot_id is None:
         return _Source(events, [], rebuilt=True)
+    if events.format_version > _FORMAT:
+        return _Source(events, None, rebuilt=True)
     files = engine.files(events.table, snapshot_id=events.snapshot_id)
     since = _marked(events, identities)
     if since is None:
@@ -148,7 +156,11 @@ def _marked(events: TableHead, identities: TableHead) -> int | None:
     return None
 
 
-def _rows_of(engine: TableEngine, head: TableHead) -> int:
-    if head.snapshot_id is None:
-        return 0
-    return sum(f.rows for f in engine.files(head.table, snapshot_id=head.snapshot_id))
+def _parts(engine: TableEngine, source: _Source, identities: TableHead) -> int:
+    """So many that the rows of one fit into memory."""
+    if source.files is None:
+        return _PARTS
+    files = list(source.files)
+    if identities.snapshot_id is not None:
+        files += engine.files(identities.table, snapshot_id=identities.snapshot_id)
+    return sum(file.rows for file in files) // _ROWS_A_PART + 1
