@@ -18,7 +18,7 @@ from app.lake.stitch_merge import Merge
 from app.lake.stitch_rows import Facts, facts_of_links
 
 NOON = datetime(2026, 10, 1, 12, tzinfo=UTC)
-PARTS = 3
+PARTS = 2
 Row = dict[str, Any]
 
 
