@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test check lint types imports bench faults lock clean
+.PHONY: demo test check lint types imports bench bench-api faults lock clean
 .DELETE_ON_ERROR:
 
 $(STAMP): requirements/dev.txt pyproject.toml
@@ -33,6 +33,9 @@ check: lint types imports test
 
 bench: $(STAMP)
 	$(BIN)/python -m bench $(ARGS)
+
+bench-api: $(STAMP)
+	$(BIN)/python -m bench.api
 
 faults: $(STAMP)
 	$(BIN)/python -m tests.faults $(ARGS)

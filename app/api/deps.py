@@ -6,6 +6,7 @@ Not here: what is done with them (services), and how errors are answered (app.ap
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request, Security
@@ -29,7 +30,7 @@ _bearer = HTTPBearer(
 )
 
 
-def _parts(request: Request) -> Parts:
+async def _parts(request: Request) -> Parts:
     found: Parts = request.app.state.parts
     return found
 
@@ -37,22 +38,39 @@ def _parts(request: Request) -> Parts:
 PartsOf = Annotated[Parts, Depends(_parts)]
 """The parts of the service."""
 
+AT_ONCE = 10
+"""Requests at work at the same time, as many as the pool keeps connections for. The others wait
+without a thread: those that wait for a connection in one would leave none for those that have it.
+"""
 
-def _transaction(parts: PartsOf) -> Iterator[Transaction]:
+
+@dataclass(frozen=True, slots=True)
+class _Visit:
+    """One transaction, and whoever knocked."""
+
+    tx: Transaction
+    actor: Actor
+
+
+def _visit(request: Request, parts: PartsOf) -> Iterator[_Visit]:
+    """Both in one turn of a thread: each further turn is a wait for the others."""
     with parts.database.transaction() as tx:
-        yield tx
+        actor = _authenticated(request, tx, parts)
+        yield _Visit(tx, actor)
 
 
-Tx = Annotated[Transaction, Depends(_transaction, scope="function")]
+_Visited = Annotated[_Visit, Depends(_visit, scope="function", max_concurrency=AT_ONCE)]
+
+
+async def _transaction(visit: _Visited) -> Transaction:
+    return visit.tx
+
+
+Tx = Annotated[Transaction, Depends(_transaction)]
 """One transaction a request, committed before the answer leaves; an error rolls it back."""
 
 
-def _authenticated(
-    request: Request,
-    tx: Tx,
-    parts: PartsOf,
-    scheme: Annotated[object, Security(_bearer)],
-) -> Actor:
+def _authenticated(request: Request, tx: Transaction, parts: Parts) -> Actor:
     """The header is read here, not by the scheme (which only describes it): any form of it that is
     not exactly one key gets the same answer.
     """
@@ -70,9 +88,9 @@ def requires(scope: Scope) -> Any:
     `actor: Annotated[Actor, requires(Scope.ADMIN)]`; the document names the scope.
     """
 
-    def allowed(actor: Annotated[Actor, Depends(_authenticated)]) -> Actor:
-        actor.must(scope)
-        return actor
+    async def allowed(visit: _Visited, scheme: Annotated[object, Security(_bearer)]) -> Actor:
+        visit.actor.must(scope)
+        return visit.actor
 
     return Security(allowed, scopes=[scope.value])
 
@@ -86,7 +104,7 @@ def etag_of(version: int) -> str:
     return f'"{version}"'
 
 
-def _if_match(
+async def _if_match(
     if_match: Annotated[
         str | None,
         Header(
@@ -120,8 +138,7 @@ async def _body(request: Request) -> bytes:
 
 def _once(
     request: Request,
-    actor: Annotated[Actor, Depends(_authenticated)],
-    tx: Tx,
+    visit: _Visited,
     parts: PartsOf,
     body: Annotated[bytes, Depends(_body)],
     idempotency_key: Annotated[
@@ -135,7 +152,7 @@ def _once(
 ) -> OnceOnly:
     said = [f"{name}: {request.headers.get(name)}" for name in _SAYS_WHAT]
     route = "\n".join([f"{request.method} {request.url.path}?{request.url.query}", *said])
-    return begin(actor, tx, parts=parts, key=idempotency_key, route=route, body=body)
+    return begin(visit.actor, visit.tx, parts=parts, key=idempotency_key, route=route, body=body)
 
 
 Once = Annotated[OnceOnly, Depends(_once)]

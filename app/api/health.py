@@ -50,7 +50,7 @@ class Ready(BaseModel):
 
 
 @router.get("/healthz")
-def healthz(request: Request) -> Alive:
+async def healthz(request: Request) -> Alive:
     """Whether the process answers at all."""
     return Alive(status="ok", version=request.app.version)
 

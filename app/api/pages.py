@@ -76,7 +76,7 @@ def parts_of(cursor: str) -> tuple[str, ...]:
     return tuple(parts)
 
 
-def page_asked(
+async def page_asked(
     limit: Annotated[int, Query(ge=1, le=MOST, description="How many rows at most.")] = 50,
     cursor: Annotated[
         str | None, Query(max_length=1024, description="`next_cursor` of the page before.")

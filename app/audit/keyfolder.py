@@ -58,7 +58,7 @@ class KeyFolder:
         all have its key. KeyMissingError when it was shredded: the same name never means two keys.
         """
         path = self._path(name)
-        if path.exists() and not self._is_shredded(name):
+        if os.path.exists(path) and not self._is_shredded(name):
             return
         self._require_not_shredded(name)
         with naming_os_errors(self.folder):
@@ -109,15 +109,13 @@ class KeyFolder:
 
     def numbers(self, kind: str, *, shredded: bool) -> list[int]:
         """The numbers N of the keys `KIND-N`, lowest first: those that live, or those destroyed."""
-        suffix = ".shredded" if shredded else ".key"
         with naming_os_errors(self.folder):
-            names = [e.removesuffix(suffix) for e in os.listdir(self.folder) if e.endswith(suffix)]
-        found = [n.removeprefix(f"{kind}-") for n in names if n.startswith(f"{kind}-")]
-        return sorted(
-            int(n)
-            for n in found
-            if n.isdecimal() and (shredded or not self._is_shredded(f"{kind}-{n}"))
-        )
+            entries = os.listdir(self.folder)
+        start = f"{kind}-"
+        parts = [e.removeprefix(start).partition(".") for e in entries if e.startswith(start)]
+        gone = {int(n) for n, _, end in parts if end == "shredded" and n.isdecimal()}
+        made = {int(n) for n, _, end in parts if end == "key" and n.isdecimal()}
+        return sorted(gone if shredded else made - gone)
 
     def _finish(self, name: str) -> None:
         """2. to 5., from wherever it was left."""
@@ -144,8 +142,10 @@ class KeyFolder:
             raise UsageError(
                 f"A key's name has 1 to {_MAX_NAME} letters, digits, '-' and '_', with single dots."
             )
-        home = self.folder if _NUMBERED.fullmatch(name) else self.folder / _DATA
-        return home / f"{name}.key"
+        return Path(f"{self._home(name)}/{name}.key")
+
+    def _home(self, name: str) -> str:
+        return str(self.folder) if _NUMBERED.fullmatch(name) else f"{self.folder}/{_DATA}"
 
     def _to_do(self, name: str) -> Path:
         return self.folder / _SHREDDING / self._path(name).stem
@@ -154,7 +154,7 @@ class KeyFolder:
         return self._path(name).with_name(f"{name}.shredded")
 
     def _is_shredded(self, name: str) -> bool:
-        return self._marker(name).exists()
+        return os.path.exists(f"{self._home(name)}/{name}.shredded")
 
     def _require_not_shredded(self, name: str) -> None:
         if self._is_shredded(name):

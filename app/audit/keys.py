@@ -176,8 +176,7 @@ class KeyStore:
 
     def digester(self) -> Digester:
         """Every living generation, newest first; the first call makes the first."""
-        self._newest("digest")
-        numbers = self.folder.numbers("digest", shredded=False)
+        numbers = self.folder.numbers("digest", shredded=False) or [self._newest("digest")]
         keys = [(n, self.folder.read(_numbered("digest", n))) for n in reversed(numbers)]
         return Digester(tuple(keys))
 

@@ -92,7 +92,7 @@ def stitch(
     lake_map: Annotated[Path, typer.Option("--map", help="The data map of the lake.")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
-    """Build dim_identity anew from every identity.link event."""
+    """Build dim_identity anew: from what came since the last time, or from every event."""
     settings = wiring.settings_of()
     data_map = lakes.data_map_of(lake_map)
     engine = lakes.table_engine(settings, data_map, role=None)

@@ -1,14 +1,11 @@
-"""From rows of events to the people in them: read once, column-wise; then pure.
+"""From rows of events to facts about people: column-wise, a chunk at a time.
 
-Not here: the identity table (app.lake.stitch).
+Not here: what follows from the facts (stitch_facts), the identity table (stitch).
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,10 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from app.domain.identifiers import TOMBSTONE
-from app.lake.table_ports import TableEngine
+from app.lake.stitch_facts import USES, sights
 
-_LINK = "identity.link"
-_COLUMNS = (
+COLUMNS = (
     "ts",
     "name",
     "user_id",
@@ -33,9 +29,11 @@ _COLUMNS = (
     "geo.country",
     "payload",
 )
-_SEEN = ("ts", "user_id", "anon_id", "role", "geo.country")
+_LINK = "identity.link"
+_CHUNK = 250_000
+"""Rows of events that are looked at together."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-Codes = npt.NDArray[np.int64]
+Numbers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,80 +47,92 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
-    """When somebody was seen, and the latest that their rows say of them."""
+class Facts:
+    """What some rows say; no tombstones."""
 
-    first: datetime
-    last: datetime
-    role: str | None
-    country: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """Everybody on the rows, by user_id and by anon_id; no tombstones."""
-
-    users: Mapping[str, Sight] = field(repr=False)
-    anons: Mapping[str, Sight] = field(repr=False)
+    users: pa.Table
+    """SIGHTS by user_id, those of the links among them."""
+    anons: pa.Table
+    """SIGHTS by anon_id."""
+    uses: pa.Table
+    links: int
+    """Links between a user and a value, both living."""
 
 
-@dataclass(frozen=True, slots=True)
-class Person:
-    """A row of the identity table but for its date; lists are sorted."""
-
-    identity_id: str
-    user_id: str | None = field(repr=False)
-    anon_ids: list[str] = field(repr=False)
-    device_fps: list[str] = field(repr=False)
-    current_anon_ids: list[str] = field(repr=False)
-    first_seen: datetime
-    last_seen: datetime
-    role: str | None
-    country: str | None
-
-
-def living(links: Iterable[Link]) -> Iterator[Link]:
-    """The links without tombstones: neither an erased person nor an erased value is linked."""
-    for link in links:
-        anon_id, device_fp = _alive(link.anon_id), _alive(link.device_fp)
-        if _alive(link.user_id) and (anon_id or device_fp):
-            yield Link(link.at, link.user_id, anon_id, device_fp)
+def facts_of_events(batches: Iterable[pa.RecordBatch]) -> Iterator[Facts]:
+    """The facts of events with the columns COLUMNS, chunk by chunk."""
+    held: list[pa.RecordBatch] = []
+    rows = 0
+    for batch in batches:
+        held.append(batch)
+        rows += batch.num_rows
+        if rows >= _CHUNK:
+            yield _facts(held)
+            held, rows = [], 0
+    if held:
+        yield _facts(held)
 
 
-def _alive(value: str | None) -> str | None:
-    return value if value and not TOMBSTONE.fullmatch(value) else None
+def facts_of_links(links: Iterable[Link]) -> Facts:
+    """The facts of links alone."""
+    given = list(links)
+    at = [(link.at - _EPOCH) // timedelta(microseconds=1) for link in given]
+    texts = [
+        [getattr(link, name) for link in given] for name in ("user_id", "anon_id", "device_fp")
+    ]
+    users, uses, count = _links_of(np.array(at, np.int64), *(_living(_texts(t)) for t in texts))
+    return Facts(users, users.slice(0, 0), uses, count)
 
 
-def read_events(engine: TableEngine, table: str) -> tuple[Seen, list[Link]]:
-    """One pass over the table: who was seen, and every link between values that live."""
-    links: list[Link] = []
-    slim: list[pa.Table] = []
-    for batch in engine.batches(table, columns=_COLUMNS):
-        batch = batch.filter(pc.is_valid(batch.column("ts")))
-        links += _links(batch.filter(pc.equal(batch.column("name"), _LINK)))
-        slim.append(pa.table({name: _slim(batch.column(name)) for name in _SEEN}))
-    if not slim:
-        return Seen({}, {}), []
-    rows = pa.concat_tables(slim).unify_dictionaries().combine_chunks()
-    at = rows["ts"].to_numpy()
-    users, user = _coded(rows["user_id"])
-    anons, anon = _coded(rows["anon_id"])
-    role, country = _coded(rows["role"]), _coded(rows["geo.country"])
-    return Seen(
-        users=_sights(users, user, at=at, role=role, country=country),
-        anons=_sights(anons, anon, at=at, role=role, country=country),
-    ), list(living(links))
+def _facts(batches: list[pa.RecordBatch]) -> Facts:
+    rows = pa.Table.from_batches(batches)
+    rows = rows.filter(pc.is_valid(rows["ts"])).combine_chunks()
+    links = rows.filter(pc.equal(rows["name"], _LINK))
+    of_links, uses, count = _links_of(_micros(links["ts"]), *_said(links))
+    users, anons = (_seen(rows, name) for name in ("user_id", "anon_id"))
+    return Facts(pa.concat_tables([users, of_links]), anons, uses, count)
 
 
-def _links(rows: pa.RecordBatch) -> Iterator[Link]:
-    columns = [rows.column(n).to_pylist() for n in ("user_id", "anon_id", "device_fp", "payload")]
-    times = rows.column("ts").cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_pylist()
-    for at, user_id, anon_id, device_fp, payload in zip(times, *columns, strict=True):
-        said = _payload(payload)
-        user = _text(said.user_id) or user_id
-        if user:
-            anon, device = _text(said.anon_id) or anon_id, _text(said.device_fp) or device_fp
-            yield Link(_moment(at), user, anon, device)
+def _seen(rows: pa.Table, name: str) -> pa.Table:
+    who = _living(_one(rows[name]))
+    there = pc.is_valid(who)
+    role, country = (_living(_one(rows[n])).filter(there) for n in ("role", "geo.country"))
+    at = _micros(rows["ts"])[there.to_numpy(zero_copy_only=False)]
+    return sights(who.filter(there), at, role=role, country=country)
+
+
+def _links_of(
+    at: Numbers, users: pa.Array, anons: pa.Array, devices: pa.Array
+) -> tuple[pa.Table, pa.Table, int]:
+    """SIGHTS of the users, USES, and how many links there are."""
+    holds = pc.and_(pc.is_valid(users), pc.or_(pc.is_valid(anons), pc.is_valid(devices)))
+    users, anons, devices = (a.filter(holds) for a in (users, anons, devices))
+    at = at[holds.to_numpy(zero_copy_only=False)]
+    nothing = pa.nulls(len(users), pa.string())
+    pieces = []
+    for values, is_anon in ((anons, True), (devices, False)):
+        there = pc.is_valid(values)
+        used = values.filter(there)
+        columns = [
+            users.filter(there),
+            used,
+            pa.repeat(pa.scalar(is_anon), len(used)),
+            pa.array(at[there.to_numpy(zero_copy_only=False)], pa.int64()),
+        ]
+        pieces.append(pa.table(columns, schema=USES))
+    return sights(users, at, role=nothing, country=nothing), pa.concat_tables(pieces), len(users)
+
+
+def _said(links: pa.Table) -> list[pa.Array]:
+    """user_id, anon_id and device_fp of each link, without tombstones: what its payload says; the
+    columns stand in for what that does not say, or cannot be read.
+    """
+    said = _payloads(_one(links["payload"]))
+    found = []
+    for name in ("user_id", "anon_id", "device_fp"):
+        inside = _texts([_text(getattr(payload, name)) or None for payload in said])
+        found.append(_living(pc.coalesce(inside, _one(links[name]))))
+    return found
 
 
 class _Payload(msgspec.Struct):
@@ -134,10 +144,23 @@ class _Payload(msgspec.Struct):
 _DECODER = msgspec.json.Decoder(_Payload)
 
 
-def _payload(text: str | None) -> _Payload:
-    """What a link says. The columns stand in for what it does not say, or cannot be read."""
+def _payloads(texts: pa.Array) -> list[_Payload]:
+    """What the links say, all at once where each is one line of JSON."""
+    given = texts.to_pylist()
+    lines = [text or "{}" for text in given]
+    if not any("\n" in line for line in lines):
+        try:
+            said = _DECODER.decode_lines("\n".join(lines))
+        except msgspec.DecodeError:
+            said = []
+        if len(said) == len(lines):
+            return said
+    return [_payload(line) for line in lines]
+
+
+def _payload(text: str) -> _Payload:
     try:
-        return _DECODER.decode(text or "{}")
+        return _DECODER.decode(text)
     except msgspec.DecodeError:
         return _Payload()
 
@@ -149,131 +172,26 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _slim(column: pa.Array) -> pa.Array:
-    if pa.types.is_timestamp(column.type):
-        return column.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
-    return column.cast(pa.string()).dictionary_encode()
+def _texts(values: list[str | None]) -> pa.Array:
+    return pa.array(values, pa.string())
 
 
-def _coded(column: pa.ChunkedArray) -> tuple[list[str], Codes]:
-    """The sorted values, and each row's place among them; -1: null, or a tombstone."""
-    encoded = column.combine_chunks()
-    values = encoded.dictionary
-    by_text = pc.sort_indices(values).to_numpy()
-    rank = np.empty(len(values) + 1, np.int64)
-    rank[by_text] = np.arange(len(values))
-    rank[-1] = -1
-    tombstones = pc.match_substring_regex(values, f"^(?:{TOMBSTONE.pattern})$")
-    rank[:-1][tombstones.to_numpy(zero_copy_only=False)] = -1
-    codes = encoded.indices.fill_null(len(values)).to_numpy()
-    return values.take(pa.array(by_text)).to_pylist(), rank[codes]
+def _one(column: pa.ChunkedArray) -> pa.Array:
+    return column.cast(pa.string()).combine_chunks()
 
 
-def _sights(
-    names: list[str],
-    who: Codes,
-    *,
-    at: Codes,
-    role: tuple[list[str], Codes],
-    country: tuple[list[str], Codes],
-) -> dict[str, Sight]:
-    first, last = _latest(who, -at, at), _latest(who, at, at)
-    roles = _latest(who, at, role[1], known=role[1] >= 0)
-    countries = _latest(who, at, country[1], known=country[1] >= 0)
-    return {
-        names[key]: Sight(
-            first=_moment(first[key]),
-            last=_moment(moment),
-            role=role[0][roles[key]] if key in roles else None,
-            country=country[0][countries[key]] if key in countries else None,
-        )
-        for key, moment in last.items()
-    }
+def _micros(column: pa.ChunkedArray) -> Numbers:
+    times: Numbers = column.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy()
+    return times
 
 
-def _latest(
-    who: Codes, at: Codes, values: Codes, *, known: npt.NDArray[np.bool_] | None = None
-) -> dict[int, int]:
-    """Of each key, the value on its row with the greatest `at`, whatever the order of rows."""
-    rows = np.flatnonzero(who >= 0 if known is None else (who >= 0) & known)
-    rows = rows[np.lexsort((values[rows], at[rows], who[rows]))]
-    keys = who[rows]
-    ends = np.flatnonzero(np.append(keys[1:] != keys[:-1], True)) if len(keys) else rows
-    return dict(zip(keys[ends].tolist(), values[rows[ends]].tolist(), strict=True))
-
-
-def _moment(micros: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=micros)
-
-
-def people_of(seen: Seen, links: Iterable[Link], *, known: Mapping[str, str]) -> list[Person]:
-    """The identities, users before visitors, each by its value. `links` are `living`.
-
-    Two users are never one because they share a value. `known` keeps identity_ids.
+def _living(texts: pa.Array) -> pa.Array:
+    """With null for a tombstone: neither an erased person nor an erased value is anybody. Nor is
+    an empty text.
     """
-    by_user: dict[str, list[Link]] = defaultdict(list)
-    latest: dict[str, tuple[datetime, str]] = {}
-    for link in links:
-        by_user[link.user_id].append(link)
-        if link.anon_id:
-            now = (link.at, link.user_id)
-            latest[link.anon_id] = max(latest.get(link.anon_id, now), now)
-    current: dict[str, list[str]] = defaultdict(list)
-    for anon_id, (_, user_id) in latest.items():
-        current[user_id].append(anon_id)
-    users = sorted(by_user.keys() | seen.users.keys())
-    people = [
-        _user(u, seen.users.get(u), by_user[u], current=current[u], known=known) for u in users
-    ]
-    return people + [
-        _visitor(a, seen.anons[a], known=known) for a in sorted(seen.anons.keys() - latest.keys())
-    ]
-
-
-def _user(
-    user_id: str,
-    sight: Sight | None,
-    links: Iterable[Link],
-    *,
-    current: list[str],
-    known: Mapping[str, str],
-) -> Person:
-    times = [link.at for link in links]
-    if sight is not None:
-        times += [sight.first, sight.last]
-    return Person(
-        identity_id=known.get(user_id) or _identity_id("user_id", user_id),
-        user_id=user_id,
-        anon_ids=_each(link.anon_id for link in links),
-        device_fps=_each(link.device_fp for link in links),
-        current_anon_ids=sorted(current),
-        first_seen=min(times),
-        last_seen=max(times),
-        role=sight.role if sight else None,
-        country=sight.country if sight else None,
-    )
-
-
-def _visitor(anon_id: str, sight: Sight, *, known: Mapping[str, str]) -> Person:
-    return Person(
-        identity_id=known.get(anon_id) or _identity_id("anon_id", anon_id),
-        user_id=None,
-        anon_ids=[anon_id],
-        device_fps=[],
-        current_anon_ids=[anon_id],
-        first_seen=sight.first,
-        last_seen=sight.last,
-        role=sight.role,
-        country=sight.country,
-    )
-
-
-def _each(values: Iterable[str | None]) -> list[str]:
-    return sorted({v for v in values if v})
-
-
-def _identity_id(kind: str, value: str) -> str:
-    """A new identity's id: the same on every night and host; kept from then on by the table."""
-    text = f"{kind}\x00{value}".encode("utf-8", "surrogatepass")
-    digest = hashlib.blake2b(text, digest_size=16, person=b"clearlake.idn").digest()
-    return "idn_" + base64.b32encode(digest).decode("ascii").rstrip("=").lower()
+    encoded = texts.dictionary_encode()
+    gone = pc.match_substring_regex(encoded.dictionary, f"^(?:{TOMBSTONE.pattern})?$")
+    if not pc.any(gone).as_py():
+        return texts
+    kept = pc.if_else(gone, pa.scalar(None, pa.string()), encoded.dictionary)
+    return kept.take(encoded.indices)

@@ -5,7 +5,7 @@ Not here: objects (app.lake.ports).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
@@ -190,8 +190,13 @@ class TableEngine(Protocol):
         """
         ...
 
-    def batches(self, table: str, *, columns: Iterable[str]) -> Iterator[pa.RecordBatch]:
-        """The current rows, these dotted columns only, as flat columns named by their paths."""
+    def batches(
+        self, table: str, *, columns: Iterable[str], files: Collection[str] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """The current rows, these dotted columns only, as flat columns named by their paths, a few
+        files at a time. `files`: of these data files only; CommitConflictError when one of them is
+        not live any more.
+        """
         ...
 
     def create_table(
@@ -209,8 +214,10 @@ class TableEngine(Protocol):
         """Add rows in one commit; the new snapshot's id."""
         ...
 
-    def overwrite(self, table: str, rows: pa.Table, *, base_snapshot: int | None) -> int:
+    def overwrite(
+        self, table: str, rows: pa.Table | Iterable[pa.Table], *, base_snapshot: int | None
+    ) -> int:
         """Replace all rows in one commit, only if the head is still `base_snapshot`; else
-        CommitConflictError.
+        CommitConflictError. Rows in pieces are written as they come, no more than one is held.
         """
         ...

@@ -94,12 +94,13 @@ def authenticate(tx: Transaction, *, parts: Parts, presented: str) -> Actor:
     """
     form = _FORM.fullmatch(presented)
     digest = _digest(parts, presented)
-    found = actors.with_digest(tx, f"key_{form[1] if form else _NOBODY}")
-    key, stored = found if found is not None else (None, "0" * len(digest))
-    matches = hmac.compare_digest(digest, stored)
-    if key is None or not matches or not key.works_at(tx.now()):
+    found = actors.presented(tx, f"key_{form[1] if form else _NOBODY}")
+    matches = hmac.compare_digest(digest, found.digest if found else "0" * len(digest))
+    if found is None or not matches or not found.key.works_at(tx.now()):
         raise NotAuthenticatedError("A valid API key is needed.")
-    actors.used(tx, key.id, at_most_every=_SEEN_EVERY)
+    key = found.key
+    if found.unseen_for is None or found.unseen_for > _SEEN_EVERY:
+        actors.used(tx, key.id, at_most_every=_SEEN_EVERY)
     return Actor(key.id, key.kind, key.scopes, key.name)
 
 

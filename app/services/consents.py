@@ -110,9 +110,13 @@ def in_force(
 
     A shared anon_id leads to several records: the strictest counts. Nobody known: nothing.
     """
-    refs = {lead.ref for lead in store.leads(tx, _digests(parts, [who]))}
     return store.in_force(
-        tx, refs, at=as_of(at, tx.now()), purpose=purpose, after=after, limit=limit
+        tx,
+        _digests(parts, [who]).keys(),
+        at=None if at is None else as_of(at, tx.now()),
+        purpose=purpose,
+        after=after,
+        limit=limit,
     )
 
 
@@ -243,7 +247,7 @@ def _signalled(
 
 
 def _has_opted_out(tx: Transaction, ref: str) -> bool:
-    found = store.in_force(tx, [ref], at=tx.now(), purpose=SALE_SHARING)
+    found = store.in_force_of(tx, ref, purpose=SALE_SHARING)
     return any(c.state is not ConsentState.GIVEN for c in found)
 
 

@@ -121,9 +121,13 @@ def submit(actor: Actor, tx: Transaction, *, parts: Parts, asked: Asked) -> Subm
 
 
 def look_for_scope(tx: Transaction, dsar_id: str, *, at: datetime) -> None:
-    """Ring for the scope of a received case; a step that was parked begins anew."""
+    """Ring for the scope of a received case; a step that was parked begins anew. Before its time
+    nobody could have it: then the reconciler rings.
+    """
     step = NewStep(StepKind.SCOPE, dsar_id, not_before=at, max_attempts=_SCOPE_ATTEMPTS)
-    tx.ring(steps.put(tx, [step]))
+    put = steps.put(tx, [step])
+    if at <= tx.now():
+        tx.ring(put)
 
 
 def move(

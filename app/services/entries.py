@@ -10,10 +10,10 @@ from app.store.transaction import Transaction
 Fact = str | int | bool | None | list[str] | dict[str, int]
 
 
-def record(actor: Actor, tx: Transaction, *, verb: str, about: str, **facts: Fact) -> int:
-    """Append an entry; call it late in the transaction. `verb`: `dsar.approved`, `step.finished`.
+def record(actor: Actor, tx: Transaction, *, verb: str, about: str, **facts: Fact) -> None:
+    """Append an entry, written right before the commit. `verb`: `dsar.approved`, `step.finished`.
     `about`: the id of the case, run, step, key or consent. Facts: ids, states, counts, digests and
     reasons from our own lists; free text that came in never.
     """
     text = canonical_bytes(facts).decode()
-    return audit.append(tx, actor=actor.id, verb=verb, object_=about, facts=text)
+    audit.append(tx, actor=actor.id, verb=verb, object_=about, facts=text)

@@ -35,7 +35,11 @@ def stitch_identities(step: Step, lease: Lease, parts: Parts) -> StepEnd:
             raise StoppedError("The worker is to end.")
         failpoint("stitching.before")
         done = stitch(
-            doors.engine, built_at=built_at, events_table=events, identity_table=identities
+            doors.engine,
+            built_at=built_at,
+            events_table=events,
+            identity_table=identities,
+            spool=parts.lake.spool,
         )
     return StepEnd(
         StepState.DONE,
@@ -44,6 +48,7 @@ def stitch_identities(step: Step, lease: Lease, parts: Parts) -> StepEnd:
             "users": done.users,
             "links": done.links,
             "shared": done.shared,
+            "rebuilt": int(done.rebuilt),
             "snapshot": str(done.snapshot_id),
         },
     )

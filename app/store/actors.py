@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import Row, func, insert, or_, select, update
+from sqlalchemy import Row, bindparam, func, insert, or_, select, update
 
 from app.domain.actors import ActorKind, Scope
 from app.store.tables import api_key
@@ -70,10 +70,32 @@ def get(tx: Transaction, key_id: str, *, lock: bool = False) -> ApiKey | None:
     return None if row is None else _key(row)
 
 
-def with_digest(tx: Transaction, key_id: str) -> tuple[ApiKey, str] | None:
-    """A key and its digest, to check a secret against."""
-    row = tx.run(select(*_SHOWN, api_key.c.digest).where(api_key.c.id == key_id)).one_or_none()
-    return None if row is None else (_key(row), row.digest)
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """A key that somebody knocks with."""
+
+    key: ApiKey
+    digest: str = field(repr=False)
+    """To check the secret against."""
+    unseen_for: timedelta | None
+    """Since when nobody has written down that it was used; None: never."""
+
+
+_KNOCK = select(
+    *_SHOWN,
+    api_key.c.digest,
+    func.now().label("now"),
+    (func.now() - api_key.c.last_used_at).label("unseen_for"),
+).where(api_key.c.id == bindparam("key_id"))
+
+
+def presented(tx: Transaction, key_id: str) -> Presented | None:
+    """A key as it stands now, in one statement, the transaction's time with it."""
+    row = tx.run(_KNOCK, {"key_id": key_id}).one_or_none()
+    if row is None:
+        return None
+    tx.began(row.now)
+    return Presented(_key(row), row.digest, row.unseen_for)
 
 
 def newest_first(tx: Transaction, *, limit: int, before: str | None) -> list[ApiKey]:

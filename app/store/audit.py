@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import bindparam, func, insert, select, text
 
 from app.store.tables import audit_entry
 from app.store.transaction import Transaction
@@ -33,31 +34,31 @@ def take_turn(tx: Transaction) -> None:
     tx.run(_GAPLESS)
 
 
-def append(tx: Transaction, *, actor: str, verb: str, object_: str, facts: str) -> int:
-    """Append one entry and return its number. Gapless: writers queue here until they commit, so
-    call it late in a transaction.
+def append(tx: Transaction, *, actor: str, verb: str, object_: str, facts: str) -> None:
+    """Append one entry, right before the commit: writers queue there until they are durable, so
+    that no number is missing, and nobody queues for longer than that.
     """
-    tx.run(_GAPLESS)
-    following = select(func.coalesce(func.max(audit_entry.c.seq), 0) + 1).scalar_subquery()
-    row = tx.run(
-        insert(audit_entry)
-        .values(
-            seq=following,
-            at=func.clock_timestamp(),
-            actor=actor,
-            verb=verb,
-            object=object_,
-            facts=facts,
-        )
-        .returning(audit_entry.c.seq)
-    )
-    return int(row.scalar_one())
+    tx.run_last(_written, {"actor": actor, "verb": verb, "object": object_, "facts": facts})
+
+
+_APPEND = insert(audit_entry).values(
+    seq=select(func.coalesce(func.max(audit_entry.c.seq), 0) + 1).scalar_subquery(),
+    at=func.clock_timestamp(),
+    **{name: bindparam(name) for name in ("actor", "verb", "object", "facts")},
+)
+
+
+def _written(tx: Transaction, entries: Sequence[Mapping[str, Any]]) -> None:
+    take_turn(tx)
+    for entry in entries:
+        tx.run(_APPEND, entry)
 
 
 def of_objects(
     tx: Transaction, objects: Sequence[str], *, after: int = 0, limit: int = 1000
 ) -> list[Entry]:
     """The entries about these objects, oldest first."""
+    tx.settle()
     rows = tx.run(
         select(audit_entry)
         .where(audit_entry.c.object.in_(objects), audit_entry.c.seq > after)

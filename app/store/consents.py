@@ -12,16 +12,19 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    DateTime,
     Integer,
     Row,
     Select,
     Text,
     and_,
     any_,
+    bindparam,
     delete,
+    exists,
     func,
     insert,
-    literal,
+    or_,
     select,
     update,
 )
@@ -67,22 +70,37 @@ class Lead:
     """Some user_id leads to that record."""
 
 
+_OTHER = consent_digest.alias()
+_ASKED = and_(
+    # As two arrays: a person can have more identifiers than a statement has parameters.
+    consent_digest.c.generation == any_(bindparam("generations", type_=ARRAY(Integer))),
+    consent_digest.c.digest == any_(bindparam("digests", type_=ARRAY(Text))),
+    consent_subject.c.erased_at.is_(None),
+)
+_LEADS = (
+    select(
+        consent_digest.c.generation,
+        consent_digest.c.digest,
+        consent_digest.c.ref,
+        exists()
+        .where(_OTHER.c.ref == consent_digest.c.ref, _OTHER.c.kind == "user_id")
+        .label("of_user"),
+    )
+    .join(consent_subject, consent_subject.c.ref == consent_digest.c.ref)
+    .where(_ASKED)
+    .order_by(consent_subject.c.created_at, consent_subject.c.ref)
+)
+
+
 def leads(tx: Transaction, digests: Collection[Digest]) -> list[Lead]:
     """Where these digests lead, the oldest record first. Records of erased people are none."""
-    other = consent_digest.alias()
-    of_user = select(other).where(other.c.ref == consent_digest.c.ref, other.c.kind == "user_id")
-    rows = tx.run(
-        select(
-            consent_digest.c.generation,
-            consent_digest.c.digest,
-            consent_digest.c.ref,
-            of_user.exists().label("of_user"),
-        )
-        .join(consent_subject, consent_subject.c.ref == consent_digest.c.ref)
-        .where(_is_one_of(digests), consent_subject.c.erased_at.is_(None))
-        .order_by(consent_subject.c.created_at, consent_subject.c.ref)
-    )
+    rows = tx.run(_LEADS, _arrays(digests))
     return [Lead((r.generation, r.digest), r.ref, r.of_user) for r in rows]
+
+
+def _arrays(digests: Collection[Digest]) -> dict[str, Any]:
+    generations = sorted({generation for generation, _ in digests})
+    return {"generations": generations, "digests": [d for _, d in digests]}
 
 
 def enrol(tx: Transaction, ref: str) -> None:
@@ -100,52 +118,89 @@ def lead(tx: Transaction, ref: str, digests: Iterable[tuple[Digest, str]]) -> No
         tx.run(insert_unless_there(consent_digest).on_conflict_do_nothing(), rows)
 
 
+def _entries() -> Select[Any]:
+    columns = [consent.c[f.name] for f in fields(Consent) if f.name != "erased"]
+    return select(*columns, consent_subject.c.erased_at.is_not(None).label("erased")).join(
+        consent_subject, consent_subject.c.ref == consent.c.ref
+    )
+
+
+_APPEND = insert(consent)
+_ENTRY = _entries().where(consent.c.id == bindparam("consent_id"))
+
+
 def append(tx: Transaction, values: Mapping[str, Any]) -> None:
     """Add an entry."""
-    tx.run(insert(consent).values(**values))
+    tx.run(_APPEND, values)
 
 
 def get(tx: Transaction, consent_id: str) -> Consent:
     """An entry. NotFoundError."""
-    row = tx.run(_entries().where(consent.c.id == consent_id)).one_or_none()
+    row = tx.run(_ENTRY, {"consent_id": consent_id}).one_or_none()
     if row is None:
         raise NotFoundError("There is no such consent.")
     return _consent(row)
 
 
-def in_force(
-    tx: Transaction,
-    refs: Collection[str],
-    *,
-    at: datetime,
-    purpose: str | None = None,
-    after: str = "",
-    limit: int = 200,
-) -> list[Consent]:
-    """What is in force for each purpose (or for one) as of a time, in the order of purposes.
-
-    In a record the newest entry counts, of two at the same time the one added later. Of several
-    records the strictest does: anything else than `given`, then the newest.
-    """
-    conditions = [consent.c.ref.in_(refs), consent.c.at <= at, consent.c.purpose > after]
-    if purpose is not None:
-        conditions.append(consent.c.purpose == purpose)
+def _in_force(*who: ColumnElement[bool]) -> Select[Any]:
     newest = (
         _entries()
         .add_columns(consent.c.seq)
-        .where(*conditions)
+        .where(
+            *who,
+            consent.c.at
+            <= func.coalesce(bindparam("at", type_=DateTime(timezone=True)), func.now()),
+            consent.c.purpose > bindparam("after"),
+            or_(
+                bindparam("purpose", type_=Text).is_(None),
+                consent.c.purpose == bindparam("purpose", type_=Text),
+            ),
+        )
         .ext(distinct_on(consent.c.ref, consent.c.purpose))
         .order_by(consent.c.ref, consent.c.purpose, consent.c.at.desc(), consent.c.seq.desc())
         .subquery()
     )
     is_given = newest.c.state == ConsentState.GIVEN.value
-    rows = tx.run(
+    return (
         select(newest)
         .ext(distinct_on(newest.c.purpose))
         .order_by(newest.c.purpose, is_given, newest.c.at.desc(), newest.c.seq.desc())
-        .limit(limit)
+        .limit(bindparam("most", type_=Integer))
     )
-    return [_consent(row) for row in rows]
+
+
+_LED_TO = (
+    select(consent_digest.c.ref)
+    .join(consent_subject, consent_subject.c.ref == consent_digest.c.ref)
+    .where(_ASKED)
+)
+_OF_DIGESTS = _in_force(consent.c.ref.in_(_LED_TO))
+_OF_RECORD = _in_force(consent.c.ref == bindparam("ref"))
+
+
+def in_force(
+    tx: Transaction,
+    digests: Collection[Digest],
+    *,
+    at: datetime | None,
+    purpose: str | None = None,
+    after: str = "",
+    limit: int = 200,
+) -> list[Consent]:
+    """What is in force for whoever these digests lead to, for each purpose (or for one) as of a
+    time (None: now), in the order of purposes.
+
+    In a record the newest entry counts, of two at the same time the one added later. Of several
+    records the strictest does: anything else than `given`, then the newest.
+    """
+    asked = {"at": at, "purpose": purpose, "after": after, "most": limit}
+    return [_consent(row) for row in tx.run(_OF_DIGESTS, {**_arrays(digests), **asked})]
+
+
+def in_force_of(tx: Transaction, ref: str, *, purpose: str) -> list[Consent]:
+    """The same for a purpose in one record, now."""
+    asked = {"ref": ref, "at": None, "purpose": purpose, "after": "", "most": 1}
+    return [_consent(row) for row in tx.run(_OF_RECORD, asked)]
 
 
 # --- an erasure -------------------------------------------------------------------------------
@@ -187,22 +242,6 @@ def note_shredded(tx: Transaction, refs: Collection[str]) -> list[str]:
         .returning(consent_subject.c.ref)
     )
     return sorted(rows.scalars())
-
-
-def _is_one_of(digests: Collection[Digest]) -> ColumnElement[bool]:
-    """As two arrays: a person can have more identifiers than a statement has parameters."""
-    generations = sorted({generation for generation, _ in digests})
-    return and_(
-        consent_digest.c.generation == any_(literal(generations, ARRAY(Integer))),
-        consent_digest.c.digest == any_(literal([d for _, d in digests], ARRAY(Text))),
-    )
-
-
-def _entries() -> Select[Any]:
-    columns = [consent.c[f.name] for f in fields(Consent) if f.name != "erased"]
-    return select(*columns, consent_subject.c.erased_at.is_not(None).label("erased")).join(
-        consent_subject, consent_subject.c.ref == consent.c.ref
-    )
 
 
 def _consent(row: Row[Any]) -> Consent:

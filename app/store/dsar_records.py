@@ -83,6 +83,7 @@ def entries_of(
     tx: Transaction, objects: Sequence[str], *, besides: Collection[str], after: int, limit: int
 ) -> list[Entry]:
     """The audit entries about these objects, the oldest first, without these verbs."""
+    tx.settle()
     rows = tx.run(
         select(audit_entry)
         .where(

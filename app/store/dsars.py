@@ -10,7 +10,18 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, exists, func, insert, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    bindparam,
+    exists,
+    func,
+    insert,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects import postgresql
 
 from app.domain.breakers import Breaker, BreakerKind
@@ -95,9 +106,13 @@ class Wanted:
     digests: tuple[frozenset[Digest], ...] = field(default=(), repr=False)
 
 
+_CASE = insert(dsar).returning(*dsar.c)
+_DIGESTS = insert(dsar_digest)
+
+
 def insert_case(tx: Transaction, values: Mapping[str, Any]) -> Dsar:
     """Insert a case; `values` by column name."""
-    return _dsar(tx.run(insert(dsar).values(**values).returning(*dsar.c)).one())
+    return _dsar(tx.run(_CASE, values).one())
 
 
 def insert_digests(tx: Transaction, dsar_id: str, digests: Iterable[tuple[Digest, str]]) -> None:
@@ -107,7 +122,7 @@ def insert_digests(tx: Transaction, dsar_id: str, digests: Iterable[tuple[Digest
         for (generation, text), kind in digests
     ]
     if rows:
-        tx.run(insert(dsar_digest), rows)
+        tx.run(_DIGESTS, rows)
 
 
 def get(tx: Transaction, dsar_id: str, *, lock: bool = False) -> Dsar:
@@ -159,28 +174,45 @@ def _has_one_of(digests: Collection[Digest]) -> ColumnElement[bool]:
     return exists(found)
 
 
+_OPEN_CASES = (
+    select(dsar.c.id)
+    .where(
+        dsar.c.id != bindparam("besides"),
+        dsar.c.state.not_in(CLOSED),
+        exists(
+            select(dsar_digest.c.dsar_id).where(
+                dsar_digest.c.dsar_id == dsar.c.id,
+                tuple_(dsar_digest.c.generation, dsar_digest.c.digest).in_(
+                    bindparam("digests", expanding=True)
+                ),
+            )
+        ),
+    )
+    .order_by(dsar.c.created_at, dsar.c.id)
+    .limit(bindparam("most"))
+)
+
+
 def open_cases_of(
     tx: Transaction, digests: Collection[Digest], *, besides: str, limit: int = 20
 ) -> list[str]:
     """Ids of open cases that one of these digests finds, the oldest first."""
-    rows = tx.run(
-        select(dsar.c.id)
-        .where(dsar.c.id != besides, dsar.c.state.not_in(CLOSED), _has_one_of(digests))
-        .order_by(dsar.c.created_at, dsar.c.id)
-        .limit(limit)
-    )
-    return [row.id for row in rows]
+    asked = {"besides": besides, "digests": sorted(digests), "most": limit}
+    return [row.id for row in tx.run(_OPEN_CASES, asked)]
+
+
+_THEIRS = (
+    select(dsar.c.id)
+    .where(dsar.c.requested_by == bindparam("who"), dsar.c.created_at > bindparam("since"))
+    .limit(bindparam("most"))
+)
+_COUNT = select(func.count()).select_from(_THEIRS.subquery())
 
 
 def count_since(tx: Transaction, *, requested_by: str, since: datetime, limit: int) -> int:
     """How many cases an actor has opened since then; counted up to `limit`."""
-    theirs = (
-        select(dsar.c.id)
-        .where(dsar.c.requested_by == requested_by, dsar.c.created_at > since)
-        .limit(limit)
-        .subquery()
-    )
-    return int(tx.run(select(func.count()).select_from(theirs)).scalar_one())
+    asked = {"who": requested_by, "since": since, "most": limit}
+    return int(tx.run(_COUNT, asked).scalar_one())
 
 
 def breakers_row(breakers: Iterable[Breaker]) -> list[dict[str, Any]]:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, Row, and_, func, null, select, tuple_, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import BigInteger, Row, and_, bindparam, func, null, select, tuple_, update
+from sqlalchemy.dialects.postgresql import Insert, insert
+from sqlalchemy.sql.dml import ReturningInsert
 from typeid import TypeID
 
 from app.domain.failpoints import failpoint
@@ -83,6 +84,14 @@ def _chunks(
     return [names[at : at + _CHUNK] for at in range(0, len(names), _CHUNK)]
 
 
+_OPEN_OF = select(step.c.id, step.c.run_id, step.c.kind, step.c.target).where(
+    tuple_(func.coalesce(step.c.run_id, ""), step.c.kind, step.c.target).in_(
+        bindparam("names", expanding=True)
+    ),
+    step.c.state.in_(_OPEN),
+)
+
+
 def _open_ones(
     tx: Transaction, names: list[tuple[str | None, str, str]]
 ) -> dict[tuple[str | None, str, str], str]:
@@ -90,12 +99,7 @@ def _open_ones(
     if not names:
         return {}
     wanted = [(run_id or "", kind, target) for run_id, kind, target in names]
-    named = tuple_(func.coalesce(step.c.run_id, ""), step.c.kind, step.c.target)
-    rows = tx.run(
-        select(step.c.id, step.c.run_id, step.c.kind, step.c.target).where(
-            named.in_(wanted), step.c.state.in_(_OPEN)
-        )
-    )
+    rows = tx.run(_OPEN_OF, {"names": wanted})
     return {(r.run_id, r.kind, r.target): r.id for r in rows}
 
 
@@ -111,11 +115,8 @@ def _row(new: NewStep) -> dict[str, object]:
     }
 
 
-def _upserted(
-    tx: Transaction, rows: list[dict[str, object]]
-) -> dict[tuple[str | None, str, str], str]:
+def _upserting(new: Insert) -> ReturningInsert[Any]:
     """The fence is kept: whoever held the step before must not write to it."""
-    new = insert(step).values(rows)
     again = new.on_conflict_do_update(
         index_elements=[step.c.run_id, step.c.kind, step.c.target],
         set_={
@@ -128,7 +129,19 @@ def _upserted(
         },
         where=step.c.state.not_in(_OPEN),
     )
-    found = tx.run(again.returning(step.c.id, step.c.run_id, step.c.kind, step.c.target))
+    return again.returning(step.c.id, step.c.run_id, step.c.kind, step.c.target)
+
+
+_UPSERT_ONE = _upserting(insert(step))
+
+
+def _upserted(
+    tx: Transaction, rows: list[dict[str, object]]
+) -> dict[tuple[str | None, str, str], str]:
+    if len(rows) == 1:  # the usual one, whose text is made once
+        found = tx.run(_UPSERT_ONE, rows[0])
+    else:
+        found = tx.run(_upserting(insert(step).values(rows)))
     return {(r.run_id, r.kind, r.target): r.id for r in found}
 
 

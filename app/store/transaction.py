@@ -5,7 +5,8 @@ Not here: what is stored (app.store.*), and what the bell is (app.queue).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import select as sockets
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,13 +15,14 @@ from sqlalchemy import (
     Connection,
     CursorResult,
     Executable,
+    bindparam,
     create_engine,
     event,
     func,
     select,
     update,
 )
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.domain.errors import DatabaseUnavailableError
@@ -49,12 +51,21 @@ ends rings for another, and the reconciler for what is left.
 Ring = Callable[[Sequence[str]], bool]
 """Wakes workers for steps; False when the broker does not answer. Never raises."""
 
+_NOW = select(func.now())
+_RUNG = (
+    update(step)
+    .where(step.c.id.in_(bindparam("rung", expanding=True)))
+    .values(last_enqueued_at=func.now())
+)
+
 
 class Transaction:
     """One transaction. The edge that opened it commits; rooms below only use it."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._began: datetime | None = None
+        self._last: list[tuple[Last, Mapping[str, Any]]] = []
         self.to_ring: list[str] = []
 
     def run(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
@@ -63,11 +74,35 @@ class Transaction:
 
     def now(self) -> datetime:
         """The database's clock, the only one that decides: the time this transaction began."""
-        return self._connection.execute(select(func.now())).scalar_one()
+        if self._began is None:
+            self._began = self._connection.execute(_NOW).scalar_one()
+        return self._began
+
+    def began(self, at: datetime) -> None:
+        """What `now` is, as another statement of this transaction has told."""
+        self._began = at
+
+    def run_last(self, act: Last, values: Mapping[str, Any]) -> None:
+        """Have `act` write these values right before the commit, with all that it is given until
+        then: for what everybody else waits for meanwhile.
+        """
+        self._last.append((act, values))
+
+    def settle(self) -> None:
+        """Write what was put off. For whoever reads it in the same transaction."""
+        while self._last:
+            act = self._last[0][0]
+            mine = [values for other, values in self._last if other is act]
+            self._last = [each for each in self._last if each[0] is not act]
+            act(self, mine)
 
     def ring(self, step_ids: Sequence[str]) -> None:
         """Wake workers for these steps once the transaction is durable."""
         self.to_ring.extend(step_ids)
+
+
+Last = Callable[[Transaction, Sequence[Mapping[str, Any]]], None]
+"""Writes rows at the end of a transaction."""
 
 
 class Database:
@@ -83,7 +118,6 @@ class Database:
             pool_size=pool,
             max_overflow=5,
             pool_timeout=5,
-            pool_pre_ping=True,
             hide_parameters=True,
             connect_args={"application_name": "clearlake", **_DEAD_LINES},
         )
@@ -93,6 +127,11 @@ class Database:
         def limit(connection: Any, _: object) -> None:
             connection.execute(f"set idle_in_transaction_session_timeout = {milliseconds}")
             connection.commit()
+
+        @event.listens_for(self._engine, "checkout")
+        def look(connection: Any, *_: object) -> None:
+            if _has_something_to_say(connection) and not self._answers(connection):
+                raise DisconnectionError("The server ended this connection.")
 
     def close(self) -> None:
         """Close every connection of the pool."""
@@ -107,6 +146,7 @@ class Database:
         with self._told(), self._engine.begin() as connection:
             opened = Transaction(connection)
             yield opened
+            opened.settle()
             failpoint("store.before_commit")
         failpoint("store.before_ring")
         self._wake(opened.to_ring)
@@ -122,9 +162,13 @@ class Database:
                 self._told(),
                 self._engine.begin() as connection,
             ):
-                connection.execute(
-                    update(step).where(step.c.id.in_(step_ids)).values(last_enqueued_at=func.now())
-                )
+                connection.execute(_RUNG, {"rung": list(step_ids)})
+
+    def _answers(self, connection: Any) -> bool:
+        try:
+            return self._engine.dialect.do_ping(connection)
+        except self._engine.dialect.loaded_dbapi.Error:
+            return False
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -136,6 +180,17 @@ class Database:
             raise
         except PoolTimeoutError as err:
             raise DatabaseUnavailableError("Every database connection is busy.") from err
+
+
+def _has_something_to_say(connection: Any) -> bool:
+    """A server that speaks unasked has most likely ended the connection. To look costs no round
+    trip, as a ping before each transaction does.
+    """
+    if connection.closed:
+        return True
+    watch = sockets.poll()
+    watch.register(connection.fileno(), sockets.POLLIN)
+    return bool(watch.poll(0))
 
 
 _UNAVAILABLE = ("08", "57P", "53", "40001", "40P01", "55P03", "25P03")

@@ -16,64 +16,17 @@ from hypothesis import strategies as st
 from app.domain.errors import CommitConflictError
 from app.domain.identifiers import Identifier, Kind
 from app.lake.make import make_lake
-from app.lake.make_tables import PARTITION_BY, SCHEMAS
 from app.lake.stitch import SCHEMA, Link, Stitched, stitch
-from app.lake.stitch_rows import Person, Seen, Sight, living, people_of
 from app.lake.tombstones import Tombstones
+from tests.lake.stitching import NOON, Person, Row, at, identities, load, login, people_of, row
 
-NOON = datetime(2026, 10, 1, 12, tzinfo=UTC)
 TOMB = Tombstones(b"s" * 32).of(Identifier(Kind.ANON_ID, "a_gone"), owner="")
 TOMB_USER = Tombstones(b"s" * 32).of(Identifier(Kind.USER_ID, "usr_gone"), owner="")
-Row = dict[str, Any]
-
-
-def row(minute: int, *, user: str | None, anon: str | None, **other: Any) -> Row:
-    at = NOON + timedelta(minutes=minute)
-    filled: Row = dict.fromkeys(SCHEMAS["lake.events"].names)
-    return filled | {
-        "event_dt": at.date(),
-        "event_id": f"evt_{minute}",
-        "ts": at,
-        "name": "profile.view",
-        "user_id": user,
-        "anon_id": anon,
-        "role": "buyer" if user else None,
-        "geo": {"country": "DE", "region": "BE", "city": "Berlin"},
-        "payload": "{}",
-        **other,
-    }
-
-
-def login(minute: int, user: str, anon: str, fp: str, *, shown: str | None = None) -> Row:
-    payload = json.dumps({"user_id": user, "anon_id": anon, "device_fp": fp})
-    return row(minute, user=shown, anon=anon, name="identity.link", device_fp=fp, payload=payload)
-
-
-def load(engine: Any, rows: Iterable[Row]) -> None:
-    schema = SCHEMAS["lake.events"]
-    engine.create_table(
-        "lake.events", schema, partition_by=PARTITION_BY["lake.events"], properties={}
-    )
-    table = pa.Table.from_pylist(list(rows), schema=schema)
-    if table.num_rows:
-        engine.append("lake.events", table)
-
-
-def identities(engine: Any) -> list[Row]:
-    return [
-        r
-        for batch in engine.batches("gold.dim_identity", columns=SCHEMA.names)
-        for r in batch.to_pylist()
-    ]
 
 
 def of(engine: Any, user: str | None) -> Row:
     [found] = [r for r in identities(engine) if r["user_id"] == user]
     return found
-
-
-def at(minute: int) -> datetime:
-    return NOON + timedelta(minutes=minute)
 
 
 # --- pure: random histories -----------------------------------------------------------------------
@@ -87,20 +40,16 @@ LINKS = st.lists(
 SEEN = st.sets(st.sampled_from(["a_1", "a_2", "a_5", "a_6"]))
 
 
-def seen_of(anons: Iterable[str]) -> Seen:
-    return Seen(users={}, anons={a: Sight(at(0), at(1), None, "DE") for a in anons})
-
-
 def without(values: Iterable[str | None]) -> set[str]:
     return {v for v in values if v is not None and not v.startswith("tomb_")}
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(LINKS, SEEN)
 def test_every_value_ever_linked_is_on_its_user_and_no_user_is_merged(
     links: list[Link], anons: set[str]
 ) -> None:
-    people = people_of(seen_of(anons), list(living(links)), known={})
+    people = people_of(anons, links, known={})
     by_user = {p.user_id: p for p in people if p.user_id}
     expected: dict[str, tuple[set[str], set[str]]] = defaultdict(lambda: (set(), set()))
     for link in links:
@@ -115,10 +64,10 @@ def test_every_value_ever_linked_is_on_its_user_and_no_user_is_merged(
     ]
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(LINKS)
 def test_the_latest_link_of_an_anon_id_says_whose_it_is_now(links: list[Link]) -> None:
-    people = people_of(seen_of([]), list(living(links)), known={})
+    people = people_of([], links, known={})
     current = [(a, p.user_id) for p in people for a in p.current_anon_ids]
     assert len({a for a, _ in current}) == len(current), "an anon_id is one user's now"
     last: dict[str, tuple[datetime, str]] = {}
@@ -129,26 +78,26 @@ def test_the_latest_link_of_an_anon_id_says_whose_it_is_now(links: list[Link]) -
     assert dict(current) == {a: user for a, (_, user) in last.items()}
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(LINKS, SEEN, st.randoms())
 def test_the_order_of_the_rows_is_nothing_and_no_tombstone_gets_through(
     links: list[Link], anons: set[str], random: Any
 ) -> None:
-    people = people_of(seen_of(anons), list(living(links)), known={})
+    people = people_of(anons, links, known={})
     shuffled = random.sample(links, len(links))
-    assert people_of(seen_of(anons), list(living(shuffled)), known={}) == people
+    assert people_of(anons, shuffled, known={}) == people
     assert "tomb_" not in repr([values(p) for p in people])
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(LINKS, LINKS, SEEN)
 def test_identity_ids_stay_from_night_to_night_and_are_never_two_peoples(
     one: list[Link], more: list[Link], anons: set[str]
 ) -> None:
     known = {value: f"idn_{value}" for value in ("usr_1", "a_5")}
-    first = people_of(seen_of(anons), list(living(one)), known=known)
+    first = people_of(anons, one, known=known)
     ids = {key(p): p.identity_id for p in first}
-    second = people_of(seen_of(anons), list(living(one + more)), known=ids)
+    second = people_of(anons, one + more, known=ids)
     for person in second:
         if key(person) in ids:
             assert person.identity_id == ids[key(person)]
@@ -164,7 +113,7 @@ def values(person: Person) -> tuple[Any, ...]:
 
 
 def test_an_identity_id_does_not_hold_the_id_it_stands_for() -> None:
-    [person] = people_of(seen_of(["a_1Zz0000000000000000000"]), [], known={})
+    [person] = people_of(["a_1Zz0000000000000000000"], [], known={})
     assert person.identity_id.startswith("idn_")
     assert "1Zz" not in person.identity_id
     assert len(person.identity_id) == 30

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 
 from app.domain.dsars import DsarType, Move, Regulation, State, needs
 from app.domain.errors import (
@@ -65,6 +66,19 @@ def test_a_case_is_taken_in_with_its_clock_its_keys_and_a_step_that_looks_for_it
         step = steps.get(tx, step_id)
     assert step is not None
     assert (step.kind, step.target) == (StepKind.SCOPE, case.id)
+
+
+def test_nobody_is_woken_for_a_scope_whose_time_has_not_come(parts: Parts, rung: list[str]) -> None:
+    waiting = replace(parts, rules=replace(parts.rules, scope_delay=timedelta(hours=1)))
+    case = submit(waiting).dsar
+    assert rung == []
+    with parts.database.transaction() as tx:
+        assert leases.unheard(tx, again=timedelta(hours=1), limit=9) == []
+        tx.run(text("update clearlake.step set not_before = now()"))
+        [step_id] = leases.unheard(tx, again=timedelta(hours=1), limit=9)
+        step = steps.get(tx, step_id)
+    assert step is not None
+    assert step.target == case.id
 
 
 def test_a_bell_that_nobody_hears_changes_nothing(parts: Parts, database_url: str) -> None:

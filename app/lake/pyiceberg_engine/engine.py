@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import FileIO
 from typing import Any, BinaryIO, cast
@@ -237,9 +237,11 @@ class PyIcebergEngine:
 
     # --- rows ----------------------------------------------------------------------------
 
-    def batches(self, table: str, *, columns: Iterable[str]) -> Iterator[pa.RecordBatch]:
+    def batches(
+        self, table: str, *, columns: Iterable[str], files: Collection[str] | None = None
+    ) -> Iterator[pa.RecordBatch]:
         with lake_errors(f"table {table}"):
-            yield from rows.batches(self._load(table), columns=tuple(columns))
+            yield from rows.batches(self._load(table), columns=tuple(columns), files=files)
 
     def create_table(
         self,
@@ -272,16 +274,24 @@ class PyIcebergEngine:
         change = commits.Change(added=added, operation=Operation.APPEND)
         return self._commit(table, lambda _, __: change, marks={})
 
-    def overwrite(self, table: str, new_rows: pa.Table, *, base_snapshot: int | None) -> int:
+    def overwrite(
+        self, table: str, new_rows: pa.Table | Iterable[pa.Table], *, base_snapshot: int | None
+    ) -> int:
         loaded = self._load(table)
-        with lake_errors(f"table {table}"):
-            added = tuple(rows.write(loaded, new_rows))
+        added: list[Any] = []
+        try:
+            with lake_errors(f"table {table}"):
+                for record in rows.write(loaded, new_rows):
+                    added.append(record)  # noqa: PERF402  what was written before an error counts
+        except BaseException:
+            commits.remove_files([record.file_path for record in added])
+            raise
 
         def decide(fresh: Table, listing: Listing) -> commits.Change:
             if fresh.metadata.current_snapshot_id != base_snapshot:
                 raise CommitConflictError(f"table {table}: changed since it was read.")
             paths = (e.data_file.file_path for m in listing.manifests for e in m.live)
-            return commits.Change(added=added, removed=frozenset(paths))
+            return commits.Change(added=tuple(added), removed=frozenset(paths))
 
         try:
             return self._commit(table, decide, marks={})
