@@ -21,7 +21,7 @@ from typing import Any
 from bench.lakes import BenchLake, bench_lake
 from bench.rows import Row, document
 
-MODULES = ("bronze",)
+MODULES = ("bronze", "tables")
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 
 

@@ -18,6 +18,7 @@ from app.domain.identifiers import Targets
 from app.lake.jsontext import EditedText, Editor, JsonTextError, Leaf, leaves
 from app.lake.table_candidates import Candidates
 from app.lake.table_columns import Column, is_bytes
+from app.lake.table_json import whole_strings
 from app.lake.table_values import Flat, Mask, Parts, Rows, as_text, text_bytes
 from app.lake.tombstones import Tombstones
 
@@ -157,6 +158,24 @@ class Editing:
         return as_text(values, array.type)
 
     def _edited(self, raw: bytes, *, column: Column, row: int) -> bytes:
+        edited = self._edited_whole(raw, column=column, row=row)
+        return self._edited_slowly(raw, column=column, row=row) if edited is None else edited
+
+    def _edited_whole(self, raw: bytes, *, column: Column, row: int) -> bytes | None:
+        """JSON in which every target is a whole string at a declared path; None: look closer."""
+        declared = column.json.declared
+        if not column.is_json:
+            return None
+        number = whole_strings(raw, self.rule.targets.by_value, declared=declared)
+        edited = self._known_text(raw, row=row) if number else None
+        if edited is None or edited.values != number:
+            return None
+        found = self.found.setdefault(row, Found())
+        found.values += edited.values
+        found.subjects |= edited.subjects
+        return edited.text.encode("utf-8")
+
+    def _edited_slowly(self, raw: bytes, *, column: Column, row: int) -> bytes:
         document = parsed(raw)
         if document is None:
             return self._edited_text(raw, column=column, row=row)
@@ -179,11 +198,7 @@ class Editing:
         return edited.raw
 
     def _edited_text(self, raw: bytes, *, column: Column, row: int) -> bytes:
-        key = raw, self.owners[row]
-        edited = self._known.get(key)
-        if edited is None:
-            text = raw.decode("utf-8", "surrogateescape")
-            edited = self._known[key] = self.rule.editor.edit_text(text, owner=key[1])
+        edited = self._known_text(raw, row=row)
         if not edited.values:
             return raw
         found = self.found.setdefault(row, Found())
@@ -194,3 +209,10 @@ class Editing:
         found.values += edited.values
         found.subjects |= edited.subjects
         return edited.text.encode("utf-8", "surrogateescape")
+
+    def _known_text(self, raw: bytes, *, row: int) -> EditedText:
+        key = raw, self.owners[row]
+        if key not in self._known:
+            text = raw.decode("utf-8", "surrogateescape")
+            self._known[key] = self.rule.editor.edit_text(text, owner=key[1])
+        return self._known[key]
