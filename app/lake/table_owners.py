@@ -128,6 +128,6 @@ def _matching(array: pa.Array, *, patterns: Iterable[str]) -> Mask:
         and any(fnmatchcase(value.decode("utf-8", "surrogateescape"), p) for p in patterns)
         for value in text_bytes(packed.dictionary).to_pylist()
     ]
-    at = packed.indices.fill_null(len(fits)).to_numpy(zero_copy_only=False)
+    at = packed.indices.cast(pa.int64()).fill_null(len(fits)).to_numpy(zero_copy_only=False)
     found: Mask = np.array([*fits, False])[at]
     return found

@@ -63,7 +63,7 @@ class RowGroup:
         """Columns in which a target may stand on a row that is not plainly owned."""
 
     def holds(self) -> bool:
-        """Whether a target stands on any row, or more than the owners' columns must tell so."""
+        """Whether a target stands on any row. Nothing is read further than to the first."""
         if (self._owned != NOBODY).any():
             return True
         numbers = (whole(self._table[name]) for name in self._numbers())
@@ -115,7 +115,8 @@ class RowGroup:
                 "An integer column names the person on a row that stays; a tombstone is text. "
                 "Use Spark: make the column a string, or delete those rows there."
             )
-        changed, found = rows.replaced(left, columns=self._loud)
+        loud = [name for name in self._table.column_names if name in self._loud]
+        changed, found = rows.replaced(left, columns=loud)
         edited = [
             n
             for n in left

@@ -222,7 +222,8 @@ def texts(array: pa.Array, parts: Parts) -> list[tuple[str, ...]]:
     """Every value of one leaf, by row, as text; nulls left out. `parts` without the column."""
     if isinstance(array.type, pa.DictionaryType):
         known = [*texts(array.dictionary, parts), ()]
-        at = array.indices.fill_null(len(known) - 1).to_numpy(zero_copy_only=False)
+        places = array.indices.cast(pa.int64()).fill_null(len(known) - 1)
+        at = places.to_numpy(zero_copy_only=False)
         return [known[i] for i in at.tolist()]
     return [tuple(_walk(value, parts)) for value in _pylist(array)]
 
