@@ -83,9 +83,9 @@ def rows_that_hold(
         return holds(parts, array, wanted)
     found = np.zeros(len(array), np.bool_)
     if pa.types.is_struct(kind):
-        for index in range(kind.num_fields):
-            child = (*parts, kind.field(index).name)
-            found |= rows_that_hold(array.field(index), parts=child, holds=holds, wanted=wanted)
+        for index, child in enumerate(array.flatten()):
+            name = (*parts, kind.field(index).name)
+            found |= rows_that_hold(child, parts=name, holds=holds, wanted=wanted)
     elif pa.types.is_map(kind):
         found |= _in_lists(array, array.keys, parts=(*parts, "{k}"), holds=holds)
         found |= _in_lists(array, array.items, parts=(*parts, "{v}"), holds=holds)
@@ -150,7 +150,7 @@ def replaced(array: pa.Array, *, parts: Parts, rows: Rows, replace: Replace) -> 
 
 def _struct(array: pa.Array, *, parts: Parts, rows: Rows, replace: Replace) -> pa.Array | None:
     kind = array.type
-    children = [array.field(i) for i in range(kind.num_fields)]
+    children = array.flatten()  # not fields: under a null struct anything may stand
     changed = False
     for index in range(kind.num_fields):
         child_parts = (*parts, kind.field(index).name)
@@ -192,7 +192,7 @@ def without_leftovers(array: pa.Array) -> pa.Array:
     kind = array.type
     if pa.types.is_struct(kind) and has_dictionary(kind):
         fields = [kind.field(i) for i in range(kind.num_fields)]
-        children = [without_leftovers(array.field(i)) for i in range(kind.num_fields)]
+        children = [without_leftovers(child) for child in array.flatten()]
         return pa.StructArray.from_arrays(children, fields=fields, mask=array.is_null())
     if (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and has_dictionary(kind):
         build = pa.LargeListArray if pa.types.is_large_list(kind) else pa.ListArray

@@ -152,7 +152,7 @@ def _exactly(patch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("treatment", ["delete", "tombstone", "keep"])
 @pytest.mark.parametrize("roles", DATASETS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(rows=st.lists(_row, min_size=1, max_size=12), keeps=st.booleans())
 def test_the_quick_ways_leave_what_the_exact_ones_leave(
     roles: str, treatment: str, packed: bool, rows: list[dict[str, Any]], keeps: bool
