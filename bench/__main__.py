@@ -16,7 +16,7 @@ from bench.lakes import bench_lake, size_asked_for
 from bench.results import Results, markdown, path_of
 from bench.rows import Row
 
-MODULES = ("bronze", "verifying", "requests", "workers", "stitching")
+MODULES = ("bronze", "tables", "verifying", "requests", "workers", "stitching", "api")
 
 
 def main() -> int:

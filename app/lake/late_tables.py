@@ -139,7 +139,7 @@ class Batch:
 
     def __init__(self, batch: pa.RecordBatch, chosen: Sequence[Column], look: TableLook) -> None:
         self._look = look
-        self._values: dict[str, list[list[str]]] = {}
+        self._values: dict[str, list[tuple[str, ...]]] = {}
         for column in chosen:
             array = _readable(whole(pa.chunked_array([batch.column(column.parts[0])])))
             rows = texts(array, column.parts[1:])

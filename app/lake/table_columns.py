@@ -125,6 +125,11 @@ def _has_ids(field: pa.Field) -> bool:
 _STEPS = {"[]": "element", "{k}": "key", "{v}": "value"}
 
 
+def flat_leaves(schema: pa.Schema) -> list[pa.DataType | None]:
+    """Types of a schema's leaves in Parquet's order; None inside lists and maps."""
+    return [None if _STEPS.keys() & parts else field.type for parts, field in _leaves(schema)]
+
+
 def _leaves(schema: pa.Schema) -> Iterator[tuple[tuple[str, ...], pa.Field]]:
     for field in schema:
         yield from _below(field, (field.name,))

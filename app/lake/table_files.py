@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from app.domain.errors import UnsupportedTableError
 from app.domain.receipts import Counts, FileWork, WorkState
-from app.lake.table_columns import columns, is_bytes, is_text
+from app.lake.table_columns import columns, flat_leaves, is_bytes, is_text
 from app.lake.table_names import normalise
 from app.lake.table_ports import DataFile, TableEngine, TableHead
 from app.lake.table_rows import RowGroup, is_number
@@ -83,19 +83,29 @@ class ParquetData:
             )
 
     def holds(self) -> bool:
-        """Whether any row, hidden ones too, or the file's own metadata, may hold a target."""
-        names = [
-            self._parquet.schema.column(index).path
-            for index, column in enumerate(self._columns)
-            if column.is_text or is_bytes(column.type) or is_number(column)
-        ]
+        """Whether any row, hidden ones too, or the file's own metadata, may hold a target.
+
+        Declared columns first: most hit files are told by them, and they are the small ones.
+        """
         if self._metadata_holds():
             return True
-        for number in range(self._parquet.num_row_groups):
-            table = self._parquet.read_row_group(number, columns=names)
-            if RowGroup(table, rule=self._rule, columns=self._columns).hits().any():
-                return True
-        return False
+        declared: list[str] = []
+        others: list[str] = []
+        for index, column in enumerate(self._columns):
+            if column.is_text or is_bytes(column.type) or is_number(column):
+                path = self._parquet.schema.column(index).path
+                (declared if column.declared else others).append(path)
+        groups = range(self._parquet.num_row_groups)
+        return any(
+            self._group(number, columns=names).holds()
+            for names in (declared, others)
+            for number in groups
+            if names
+        )
+
+    def _group(self, number: int, *, columns: list[str] | None) -> RowGroup:
+        table = self._parquet.read_row_group(number, columns=columns, use_threads=False)
+        return RowGroup(table, rule=self._rule, columns=self._columns)
 
     def would_change(self) -> bool:
         """Whether the rule changes anything here: exact, where `holds` may say too much."""
@@ -107,11 +117,9 @@ class ParquetData:
             return True  # somebody stands where only a person could take them out
 
     def _group_changes(self, number: int) -> bool:
-        table = self._parquet.read_row_group(number)
-        group = RowGroup(table, rule=self._rule, columns=self._columns)
+        group = self._group(number, columns=None)
         hits = group.hits()
-        nothing = np.zeros(table.num_rows, np.bool_)
-        return bool(hits.any() and group.edit(hits, hidden=nothing).counts.hit)
+        return bool(hits.any() and group.edit(hits, hidden=np.zeros_like(hits)).counts.hit)
 
     def _metadata_holds(self) -> bool:
         pairs = (self._schema.metadata or {}).items()
@@ -135,11 +143,11 @@ class ParquetData:
         first = 0
         writer = None
         for number in range(self._parquet.num_row_groups):
-            table = self._parquet.read_row_group(number)
-            hidden: Mask = self._hidden[first : first + table.num_rows]
-            first += table.num_rows
-            group = RowGroup(table, rule=self._rule, columns=self._columns)
-            edited = group.edit(group.hits(), hidden=hidden)
+            group = self._group(number, columns=None)
+            hits = group.hits()
+            hidden: Mask = self._hidden[first : first + len(hits)]
+            first += len(hits)
+            edited = group.edit(hits, hidden=hidden)
             counts += edited.counts
             if edited.table.num_rows:
                 if writer is None:
@@ -228,15 +236,15 @@ _A_VALUE = {"INT32": 3.0, "FLOAT": 3.0, "INT64": 6.0, "DOUBLE": 6.0}
 
 
 def _repetitive_texts(footer: pq.FileMetaData) -> list[str] | None:
-    """Top-level text columns to be read, searched and written by their dictionaries."""
+    """Text columns to be read, searched and written by their dictionaries: those outside lists."""
     if footer.num_row_groups == 0 or _ARROW_SCHEMA in (footer.metadata or {}):
         return None  # a schema of Arrow's own says which columns are dictionaries
-    chunks = [footer.row_group(0).column(i) for i in range(footer.num_columns)]
-    names = {f.name for f in footer.schema.to_arrow_schema() if is_text(f.type)}
+    leaves = flat_leaves(footer.schema.to_arrow_schema())
+    chunks = (footer.row_group(0).column(i) for i in range(footer.num_columns))
     return [
-        c.path_in_schema
-        for c in chunks
-        if c.path_in_schema in names and c.has_dictionary_page and _pays(c)
+        chunk.path_in_schema
+        for chunk, kind in zip(chunks, leaves, strict=True)
+        if kind is not None and is_text(kind) and chunk.has_dictionary_page and _pays(chunk)
     ] or None
 
 

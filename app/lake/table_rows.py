@@ -5,26 +5,31 @@ Pure, one row group at a time. Not here: texts (table_texts), files and commits 
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from app.domain.datasets import Roles
+from app.domain.datasets import Where
 from app.domain.errors import UnsupportedTableError
 from app.domain.identifiers import Kind
 from app.domain.policies import Decision, Fate, decide, is_kept, matches
-from app.domain.receipts import Counts, Share
+from app.domain.receipts import Counts
 from app.lake.jsontext import Leaf
 from app.lake.table_columns import Column, is_bytes
-from app.lake.table_texts import Editing, Found, Rule, holds_target, parsed
+from app.lake.table_counts import counts_of
+from app.lake.table_owners import NOBODY, may_match, plainly_owned
+from app.lake.table_texts import Editing, Found, Rule, held, parsed, suspected
 from app.lake.table_values import (
+    Flat,
+    Holds,
     Mask,
     Parts,
     Rows,
+    flat_texts,
     joined,
     replaced,
     rows_that_hold,
@@ -33,6 +38,9 @@ from app.lake.table_values import (
     without_leftovers,
 )
 from app.lake.tombstones import row_owner
+
+_At = Callable[[int], Callable[[str], Sequence[str]]]
+"""A row -> its texts at a path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,42 +52,78 @@ class Edited:
 
 
 class RowGroup:
-    """The rule on the rows of one row group."""
+    """The rule on the rows of one row group, or of some of its columns."""
 
     def __init__(self, table: pa.Table, *, rule: Rule, columns: Iterable[Column]) -> None:
         self._table = table
         self._rule = rule
         self._columns = {c.parts: c for c in columns}
+        self._owned = plainly_owned(table, rule=rule, columns=self._columns.values())
+        self._loud = frozenset(table.column_names)
+        """Columns in which a target may stand on a row that is not plainly owned."""
+
+    def holds(self) -> bool:
+        """Whether a target stands on any row. Nothing is read further than to the first."""
+        if (self._owned != NOBODY).any():
+            return True
+        numbers = (whole(self._table[name]) for name in self._numbers())
+        if any(names_a_number(array, rule=self._rule).any() for array in numbers):
+            return True
+        for flat in held(self._flats(None), rule=self._rule):
+            self._refuse_bytes(flat)
+            return True
+        return False
 
     def hits(self) -> Mask:
         """Rows on which a target may stand: never too few, seldom too many."""
-        found = np.zeros(self._table.num_rows, np.bool_)
-        for name, column in zip(self._table.column_names, self._table.columns, strict=True):
-            array = whole(column)
-            found |= rows_that_hold(array, parts=(name,), holds=self._holds)
-            key = self._columns.get((name,))
-            if key is not None and is_number(key):
-                found |= names_a_number(array, rule=self._rule)
+        found: Mask = self._owned != NOBODY
+        flats = self._flats(~found)
+        masks = suspected(flats, rule=self._rule)
+        for flat in flats:
+            if flat.parts in masks:
+                self._refuse_bytes(flat)
+        self._loud = frozenset(parts[0] for parts in masks)
+        for name in self._loud:
+            array = whole(self._table[name])
+            found |= rows_that_hold(array, parts=(name,), holds=_known(masks))
+        for name in self._numbers():
+            found |= names_a_number(whole(self._table[name]), rule=self._rule)
         return found
+
+    def _flats(self, wanted: Mask | None) -> list[Flat]:
+        every = ((name, whole(self._table[name])) for name in self._table.column_names)
+        return [f for name, a in every for f in flat_texts(a, parts=(name,), wanted=wanted)]
+
+    def _numbers(self) -> list[str]:
+        names = self._table.column_names
+        return [n for n in names if (n,) in self._columns and is_number(self._columns[(n,)])]
 
     def edit(self, hits: Mask, *, hidden: Mask) -> Edited:
         """Drop, tombstone or keep each hit row; drop what position deletes hide."""
         before = int(len(hidden) - hidden.sum())
-        chosen = np.flatnonzero(hits & ~hidden)
-        rows = _Hit(self._table.take(pa.array(chosen)), rule=self._rule, columns=self._columns)
+        stays = ~hidden
+        goes = hits & stays & (self._owned != NOBODY)
+        subjects = self._owned[goes]
+        chosen = np.flatnonzero(hits & stays & ~goes)
+        rows = _Hit(self._table, chosen, rule=self._rule, columns=self._columns)
         decisions = rows.decisions()
-        keep_all = ~hidden
-        stays = [n for n, d in enumerate(decisions) if d.fate is not Fate.DELETE]
-        keep_all[chosen[[n for n, d in enumerate(decisions) if d.fate is Fate.DELETE]]] = False
-        if rows.integer_names(n for n in stays if decisions[n].fate is Fate.TOMBSTONE):
+        stays &= ~goes
+        left = [n for n, d in enumerate(decisions) if d.fate is not Fate.DELETE]
+        stays[chosen[[n for n, d in enumerate(decisions) if d.fate is Fate.DELETE]]] = False
+        if rows.integer_names(n for n in left if decisions[n].fate is Fate.TOMBSTONE):
             raise UnsupportedTableError(
                 "An integer column names the person on a row that stays; a tombstone is text. "
                 "Use Spark: make the column a string, or delete those rows there."
             )
-        changed, found = rows.replaced(stays)
-        edited = [n for n in stays if decisions[n].fate is Fate.TOMBSTONE and found[n].values]
-        table = self._assembled(changed, chosen=chosen, edited=edited, keep=keep_all)
-        return Edited(table, _counts(before, decisions, found=found))
+        loud = [name for name in self._table.column_names if name in self._loud]
+        changed, found = rows.replaced(left, columns=loud)
+        edited = [
+            n
+            for n in left
+            if decisions[n].fate is Fate.TOMBSTONE and n in found and found[n].values
+        ]
+        table = self._assembled(changed, chosen=chosen, edited=edited, keep=stays)
+        return Edited(table, counts_of(before, subjects, decisions=decisions, found=found))
 
     def _assembled(
         self, changed: dict[str, pa.Array], *, chosen: Rows, edited: list[int], keep: Mask
@@ -100,42 +144,69 @@ class RowGroup:
             columns.append(without_leftovers(new))
         return pa.table(columns, schema=self._table.schema)
 
-    def _holds(self, parts: Parts, array: pa.Array) -> Mask:
-        found = holds_target(array, rule=self._rule)
-        if is_bytes(array.type) and self._rule.dataset.elsewhere == "replace" and found.any():
+    def _refuse_bytes(self, flat: Flat) -> None:
+        if is_bytes(flat.array.type) and self._rule.dataset.elsewhere == "replace":
             raise UnsupportedTableError(
                 "A binary column holds an identifier as text, and bytes are not rewritten here. "
                 "Use Spark: make the column a string, or take the value out there, then run again."
             )
-        return found
+
+
+def _known(masks: Mapping[Parts, Mask]) -> Holds:
+    """Answers that are there already."""
+
+    def holds(parts: Parts, array: pa.Array, _: Mask | None) -> Mask:
+        return masks[parts] if parts in masks else np.zeros(len(array), np.bool_)
+
+    return holds
 
 
 class _Hit:
     """The hit rows of a row group, taken out of it."""
 
-    def __init__(self, table: pa.Table, *, rule: Rule, columns: dict[Parts, Column]) -> None:
-        self._table = table
+    def __init__(
+        self, table: pa.Table, chosen: Rows, *, rule: Rule, columns: dict[Parts, Column]
+    ) -> None:
+        self._table, self._chosen = table, pa.array(chosen)
+        self._taken: dict[str, pa.Array] = {}
         self._rule = rule
         self._columns = columns
         self._by_path: dict[str, list[Column]] = {}
         for column in columns.values():
             self._by_path.setdefault(column.path, []).append(column)
-        self._values: dict[str, list[list[str]]] = {}
+        self._values: dict[str, list[tuple[str, ...]]] = {}
         self._documents: dict[tuple[str, int], list[Leaf]] = {}
-        self._owners = [self._owners_of(row) for row in range(table.num_rows)]
+        self._known: dict[tuple[frozenset[str], str], frozenset[str]] = {}
+        self._owners = self._every_owner()
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def _column(self, name: str) -> pa.Array:
+        """The chosen rows of one column."""
+        if name not in self._taken:
+            self._taken[name] = whole(self._table[name]).take(self._chosen)
+        return self._taken[name]
 
     def decisions(self) -> list[Decision]:
         """The fate of each row."""
-        return [self._decide(row) for row in range(self._table.num_rows)]
-
-    def _decide(self, row: int) -> Decision:
-        dataset, targets = self._rule.dataset, self._rule.targets
-        owners = self._owners[row]
-        kept = is_kept(dataset, self._reader(row))
-        decision = decide(owners, targets=targets, dataset=dataset, kept=kept)
-        if dataset.is_identity and not owners and decision.fate is Fate.TOMBSTONE:
-            return self._nobody_left(row) or decision
-        return decision
+        dataset = self._rule.dataset
+        if dataset.keep_when:
+            kept = [is_kept(dataset, self._reader(row)) for row in range(len(self))]
+        else:
+            kept = [False] * len(self)
+        known: dict[tuple[frozenset[str], bool], Decision] = {}
+        found = []
+        for row, key in enumerate(zip(self._owners, kept, strict=True)):
+            if key not in known:
+                known[key] = decide(
+                    key[0], targets=self._rule.targets, dataset=dataset, kept=key[1]
+                )
+            decision = known[key]
+            if dataset.is_identity and not key[0] and decision.fate is Fate.TOMBSTONE:
+                decision = self._nobody_left(row) or decision
+            found.append(decision)
+        return found
 
     def _nobody_left(self, row: int) -> Decision | None:
         """dim_identity: a row without a user_id goes when all that it knows is erased."""
@@ -151,13 +222,56 @@ class _Hit:
         subject = min(self._rule.targets.subject_of(v) for v in known)
         return Decision(Fate.DELETE, co_owned=False, subject=subject)
 
-    def _owners_of(self, row: int) -> frozenset[str]:
-        dataset, reader = self._rule.dataset, self._reader(row)
-        found = _owners(dataset.roles, values_at=reader, where_at=reader)
+    def _every_owner(self) -> list[frozenset[str]]:
+        """Every value of each row's owner columns."""
+        dataset = self._rule.dataset
+        found: list[frozenset[str]] = [frozenset()] * len(self)
+        for path in dataset.roles.owner:
+            if path in self._by_path:
+                for row, values in enumerate(self._texts(path)):
+                    if values:
+                        found[row] = self._with(found[row], values)
+            else:
+                self._own(found, range(len(self)), paths=(path,), at=self._reader)
+        for when in dataset.roles.owner_when:
+            self._own(found, self._where(when.where), paths=when.columns, at=self._reader)
         for column, roles in dataset.json.items():
-            inside = self._inside(column, row)
-            found |= _owners(roles, values_at=inside, where_at=reader)
-        return frozenset(found)
+            inside = partial(self._inside, column)
+            if roles.owner:
+                self._own(found, range(len(self)), paths=roles.owner, at=inside)
+            for when in roles.owner_when:
+                self._own(found, self._where(when.where), paths=when.columns, at=inside)
+        return found
+
+    def _own(
+        self, found: list[frozenset[str]], rows: Iterable[int], *, paths: Iterable[str], at: _At
+    ) -> None:
+        for row in rows:
+            reader = at(row)
+            found[row] = self._with(found[row], (v for path in paths for v in reader(path)))
+
+    def _with(self, owners: frozenset[str], more: Iterable[str]) -> frozenset[str]:
+        """The same set for the same owners: there are many more rows."""
+        for value in more:
+            key = owners, value
+            if key not in self._known:
+                self._known[key] = owners | {value}
+            owners = self._known[key]
+        return owners
+
+    def _where(self, where: Where) -> list[int]:
+        """The rows that meet a condition."""
+        paths = [path for path, _ in where.all_of]
+        names = {c.parts[0] for path in paths for c in self._by_path.get(path, ())}
+        table = pa.table({name: self._column(name) for name in names})
+        if names:
+            columns = self._columns.values()
+            rows = np.flatnonzero(
+                may_match(where, table, rule=self._rule, columns=columns)
+            ).tolist()
+        else:
+            rows = list(range(len(self)))
+        return [row for row in rows if matches(where, self._reader(row))]
 
     def _reader(self, row: int) -> Callable[[str], Sequence[str]]:
         """Texts of the row at a column, or at a path inside a JSON column."""
@@ -188,54 +302,48 @@ class _Hit:
 
         return at
 
-    def _texts(self, path: str) -> list[list[str]]:
+    def _texts(self, path: str) -> list[tuple[str, ...]]:
         if path not in self._values:
-            rows: list[list[str]] = [[] for _ in range(self._table.num_rows)]
+            rows: list[tuple[str, ...]] = []
             for column in self._by_path.get(path, ()):
-                array = whole(self._table[column.parts[0]])
-                for row, values in zip(rows, texts(array, column.parts[1:]), strict=True):
-                    row += values
-            self._values[path] = rows
+                more = texts(self._column(column.parts[0]), column.parts[1:])
+                rows = [a + b for a, b in zip(rows, more, strict=True)] if rows else more
+            self._values[path] = rows or [()] * len(self)
         return self._values[path]
 
-    def replaced(self, stays: Iterable[int]) -> tuple[dict[str, pa.Array], list[Found]]:
-        """Columns with tombstones in the rows that stay, and what was found on each row."""
+    def replaced(
+        self, stays: Iterable[int], *, columns: Iterable[str]
+    ) -> tuple[dict[str, pa.Array], dict[int, Found]]:
+        """Of these columns those with tombstones in the rows that stay, and what was found on each
+        row.
+        """
         editing = Editing(
             rule=self._rule,
             columns=self._columns,
-            owners=[row_owner(o) for o in self._owners],
+            owners=self._row_owners(),
             rows=frozenset(stays),
-            found=[Found() for _ in range(self._table.num_rows)],
         )
         changed = {}
-        rows = np.arange(self._table.num_rows)
-        for name, column in zip(self._table.column_names, self._table.columns, strict=True):
-            array = whole(column)
+        rows = np.arange(len(self))
+        for name in columns:
+            array = self._column(name)
             new = replaced(array, parts=(name,), rows=rows, replace=editing.replace)
             if new is not None:
                 changed[name] = new
         return changed, editing.found
 
+    def _row_owners(self) -> list[str]:
+        known = {owners: row_owner(owners) for owners in set(self._owners)}
+        return [known[owners] for owners in self._owners]
+
     def integer_names(self, rows: Iterable[int]) -> bool:
         """Whether a declared integer column of one of these rows holds a target."""
+        left = list(rows)
         return any(
-            names_a_number(whole(self._table[c.parts[0]]), rule=self._rule)[list(rows)].any()
+            names_a_number(self._column(c.parts[0]), rule=self._rule)[left].any()
             for c in self._columns.values()
             if is_number(c)
         )
-
-
-def _owners(
-    roles: Roles,
-    *,
-    values_at: Callable[[str], Iterable[str]],
-    where_at: Callable[[str], Iterable[str]],
-) -> set[str]:
-    found = {value for path in roles.owner for value in values_at(path)}
-    for rule in roles.owner_when:
-        if matches(rule.where, where_at):
-            found.update(value for path in rule.columns for value in values_at(path))
-    return found
 
 
 def is_number(column: Column) -> bool:
@@ -248,40 +356,3 @@ def names_a_number(array: pa.Array, *, rule: Rule) -> Mask:
     same = pc.is_in(array.cast(pa.int64()), value_set=rule.numbers)
     found: Mask = same.to_numpy(zero_copy_only=False)
     return found
-
-
-def _counts(before: int, decisions: Sequence[Decision], *, found: Sequence[Found]) -> Counts:
-    """Add up one row group. A deleted row counts for its owner, any other for the first subject
-    of its values.
-    """
-    totals: Counter[str] = Counter()
-    shares: dict[int, Counter[str]] = {}
-    undeclared: Counter[str] = Counter()
-    for decision, row in zip(decisions, found, strict=True):
-        what, subject = _outcome(decision, row)
-        if decision.fate is Fate.TOMBSTONE:
-            undeclared.update(row.undeclared)
-            totals["values"] += row.values
-        if subject is None:
-            continue
-        part: Counter[str] = Counter({what: 1})
-        if decision.co_owned:
-            part["co_owned"] += 1
-        totals.update(part)
-        shares.setdefault(subject, Counter()).update(part)
-    return Counts(
-        before=before,
-        **totals,
-        shares={subject: Share(**part) for subject, part in shares.items()},
-        undeclared=dict(undeclared),
-    )
-
-
-def _outcome(decision: Decision, row: Found) -> tuple[str, int | None]:
-    """What a row counts as, and for which subject; None: it holds nobody after all."""
-    if decision.fate is Fate.DELETE:
-        return "deleted", decision.subject
-    what = "kept" if decision.fate is Fate.KEEP else "tombstoned"
-    if row.values:
-        return what, min(row.subjects)
-    return what, decision.subject if decision.fate is Fate.KEEP else None

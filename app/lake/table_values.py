@@ -6,6 +6,7 @@ Nulls stay nulls, of lists, structs and maps too. Not here: which text is replac
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,10 @@ from app.lake.table_columns import is_bytes, is_text
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 Rows = np.ndarray[Any, np.dtype[np.int64]]
 Parts = tuple[str, ...]
-Holds = Callable[[Parts, pa.Array], Mask]
-"""(column, flat text array) -> which of its values hold a target."""
+Holds = Callable[[Parts, pa.Array, "Mask | None"], Mask]
+"""(column, flat text array, which to ask about or None for all) -> which of its values hold a
+target.
+"""
 Replace = Callable[[Parts, pa.Array, Rows], "pa.Array | None"]
 """(column, flat text array, row of each value) -> the new array, None: nothing to do."""
 
@@ -33,7 +36,8 @@ def whole(column: pa.ChunkedArray) -> pa.Array:
 
 def text_bytes(array: pa.Array) -> pa.Array:
     """Text as binary of the same width: it may not be UTF-8."""
-    return array.view(pa.large_binary() if pa.types.is_large_string(array.type) else pa.binary())
+    wide = pa.types.is_large_string(array.type) or pa.types.is_large_binary(array.type)
+    return array.view(pa.large_binary() if wide else pa.binary())
 
 
 def as_text(values: list[bytes | None], kind: pa.DataType) -> pa.Array:
@@ -42,20 +46,46 @@ def as_text(values: list[bytes | None], kind: pa.DataType) -> pa.Array:
     return pa.array(values, pa.large_binary() if wide else pa.binary()).view(kind)
 
 
-def rows_that_hold(array: pa.Array, *, parts: Parts, holds: Holds) -> Mask:
-    """Which elements of `array` have a text that holds a target, at any depth."""
+@dataclass(frozen=True, slots=True)
+class Flat:
+    """A flat array of text (or bytes) somewhere inside a column."""
+
+    parts: Parts
+    array: pa.Array = field(repr=False)
+    wanted: Mask | None
+    """Which values are asked about; None: all."""
+
+
+def flat_texts(array: pa.Array, *, parts: Parts, wanted: Mask | None) -> list[Flat]:
+    """Every such array of a column: what `rows_that_hold` asks about."""
+    found: list[Flat] = []
+
+    def noted(parts: Parts, array: pa.Array, wanted: Mask | None) -> Mask:
+        found.append(Flat(parts, array, wanted))
+        return np.zeros(len(array), np.bool_)
+
+    rows_that_hold(array, parts=parts, holds=noted, wanted=wanted)
+    return found
+
+
+def rows_that_hold(
+    array: pa.Array, *, parts: Parts, holds: Holds, wanted: Mask | None = None
+) -> Mask:
+    """Which elements of `array` have a text that holds a target, at any depth. Those that are not
+    `wanted` may be left out.
+    """
     kind = array.type
     if isinstance(kind, pa.BaseExtensionType):
-        return rows_that_hold(array.storage, parts=parts, holds=holds)
+        return rows_that_hold(array.storage, parts=parts, holds=holds, wanted=wanted)
     if isinstance(kind, pa.DictionaryType):
         return _in_dictionary(array, parts=parts, holds=holds)
     if is_text(kind) or is_bytes(kind):
-        return holds(parts, array)
+        return holds(parts, array, wanted)
     found = np.zeros(len(array), np.bool_)
     if pa.types.is_struct(kind):
-        for index in range(kind.num_fields):
-            child = (*parts, kind.field(index).name)
-            found |= rows_that_hold(array.field(index), parts=child, holds=holds)
+        for index, child in enumerate(array.flatten()):
+            name = (*parts, kind.field(index).name)
+            found |= rows_that_hold(child, parts=name, holds=holds, wanted=wanted)
     elif pa.types.is_map(kind):
         found |= _in_lists(array, array.keys, parts=(*parts, "{k}"), holds=holds)
         found |= _in_lists(array, array.items, parts=(*parts, "{v}"), holds=holds)
@@ -120,7 +150,7 @@ def replaced(array: pa.Array, *, parts: Parts, rows: Rows, replace: Replace) -> 
 
 def _struct(array: pa.Array, *, parts: Parts, rows: Rows, replace: Replace) -> pa.Array | None:
     kind = array.type
-    children = [array.field(i) for i in range(kind.num_fields)]
+    children = array.flatten()  # not fields: under a null struct anything may stand
     changed = False
     for index in range(kind.num_fields):
         child_parts = (*parts, kind.field(index).name)
@@ -152,14 +182,23 @@ def _map(array: pa.Array, *, parts: Parts, rows: Rows, replace: Replace) -> pa.A
 def joined(column: pa.Array, rows: pa.Array, order: pa.Array) -> pa.Array:
     """`column` and then `rows`, taken in this order."""
     parts = pa.chunked_array([column, rows])
-    if isinstance(column.type, pa.DictionaryType):
+    if has_dictionary(column.type):
         parts = parts.unify_dictionaries()
     return pa.concat_arrays(parts.chunks).take(order)
 
 
 def without_leftovers(array: pa.Array) -> pa.Array:
-    """A dictionary without the values that no row has any more: they would be written too."""
-    if not isinstance(array.type, pa.DictionaryType):
+    """Dictionaries without the values that no row has any more: they would be written too."""
+    kind = array.type
+    if pa.types.is_struct(kind) and has_dictionary(kind):
+        fields = [kind.field(i) for i in range(kind.num_fields)]
+        children = [without_leftovers(child) for child in array.flatten()]
+        return pa.StructArray.from_arrays(children, fields=fields, mask=array.is_null())
+    if (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and has_dictionary(kind):
+        build = pa.LargeListArray if pa.types.is_large_list(kind) else pa.ListArray
+        values = without_leftovers(array.values)
+        return build.from_arrays(array.offsets, values, type=kind, mask=array.is_null())
+    if not isinstance(kind, pa.DictionaryType):
         return array
     size = len(array.dictionary)
     indices = array.indices
@@ -169,17 +208,27 @@ def without_leftovers(array: pa.Array) -> pa.Array:
         return array
     places = pa.array(np.cumsum(used) - 1, indices.type)
     left = array.dictionary.filter(pa.array(used))
-    return pa.DictionaryArray.from_arrays(places.take(indices), left, ordered=array.type.ordered)
+    return pa.DictionaryArray.from_arrays(places.take(indices), left, ordered=kind.ordered)
 
 
-def texts(array: pa.Array, parts: Parts) -> list[list[str]]:
+def has_dictionary(kind: pa.DataType) -> bool:
+    """Whether a dictionary stands in it, at any depth."""
+    if isinstance(kind, pa.DictionaryType):
+        return True
+    return any(has_dictionary(kind.field(i).type) for i in range(kind.num_fields))
+
+
+def texts(array: pa.Array, parts: Parts) -> list[tuple[str, ...]]:
     """Every value of one leaf, by row, as text; nulls left out. `parts` without the column."""
-    return [list(_walk(value, parts)) for value in _pylist(array)]
+    if isinstance(array.type, pa.DictionaryType):
+        known = [*texts(array.dictionary, parts), ()]
+        places = array.indices.cast(pa.int64()).fill_null(len(known) - 1)
+        at = places.to_numpy(zero_copy_only=False)
+        return [known[i] for i in at.tolist()]
+    return [tuple(_walk(value, parts)) for value in _pylist(array)]
 
 
 def _pylist(array: pa.Array) -> list[Any]:
-    if isinstance(array.type, pa.DictionaryType):
-        array = array.dictionary_decode()
     try:
         return list(array.to_pylist())
     except UnicodeDecodeError:

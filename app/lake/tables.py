@@ -21,7 +21,8 @@ from app.domain.errors import (
 from app.domain.failpoints import failpoint
 from app.domain.findings import Finding, What
 from app.domain.identifiers import Targets
-from app.domain.receipts import Counts, FileWork, TableWork, WorkState
+from app.domain.receipts import FileWork, TableWork, WorkState
+from app.lake.table_counts import sum_of
 from app.lake.table_files import FileEraser, HiddenRows, shared_deletes
 from app.lake.table_ports import DataFile, TableEngine, TableHead
 from app.lake.table_settings import partition_columns
@@ -251,7 +252,7 @@ class _Run:
 
     def without_open_pairs(self, work: TableWork) -> TableWork:
         """Take A' of pairs that no commit was asked for away, and forget them."""
-        self._discard(f for f in work.files if f.state is WorkState.WRITTEN)
+        self._discard(f for f in work.files if f.state in (WorkState.READY, WorkState.WRITTEN))
         kept = tuple(f for f in work.files if f.state is WorkState.COMMITTED)
         return replace(work, files=kept)
 
@@ -389,7 +390,7 @@ def _label(step_id: str, group: Sequence[FileWork]) -> str:
 def _committed(work: TableWork, group: Iterable[FileWork], *, snapshot: int) -> TableWork:
     done = {f.old_path: replace(f, state=WorkState.COMMITTED) for f in group}
     files = tuple(done.get(f.old_path, f) for f in work.files)
-    counts = sum((f.counts for f in files if f.state is WorkState.COMMITTED), Counts())
+    counts = sum_of(f.counts for f in files if f.state is WorkState.COMMITTED)
     return replace(
         work,
         files=files,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -116,10 +117,15 @@ def _swaps_two_rows(table: pa.Table) -> pa.Table:
 def _leaves_the_values(patch: pytest.MonkeyPatch) -> None:
     right = table_rows._Hit.replaced
 
-    def wrong(self: Any, stays: Any) -> Any:
-        return {}, right(self, stays)[1]
+    def wrong(self: Any, stays: Any, **known: Any) -> Any:
+        return {}, right(self, stays, **known)[1]
 
     patch.setattr(table_rows._Hit, "replaced", wrong)
+
+
+def _nobody_plainly(table: pa.Table, **_: Any) -> Any:
+    """Every row is left to `decide`."""
+    return np.full(table.num_rows, -1)
 
 
 def _severs_where_it_should_delete(patch: pytest.MonkeyPatch) -> None:
@@ -131,6 +137,7 @@ def _severs_where_it_should_delete(patch: pytest.MonkeyPatch) -> None:
         return replace(decision, fate=Fate.TOMBSTONE) if wanted else decision
 
     patch.setattr(table_rows, "decide", wrong)
+    patch.setattr(table_rows, "plainly_owned", _nobody_plainly)
 
 
 TABLES: dict[str, Plant] = {
