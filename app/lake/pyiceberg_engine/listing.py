@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyiceberg.manifest import DataFileContent, ManifestEntryStatus
+from pyiceberg.manifest import DataFileContent, FileFormat, ManifestEntryStatus
 from pyiceberg.table import Table
 
 from app.lake.table_names import normalise
@@ -44,7 +44,25 @@ class Listing:
 
     def entries(self, content: DataFileContent) -> list[Any]:
         """Live entries of one kind of file."""
-        return [e for m in self.manifests for e in m.live if e.data_file.content == content]
+        return [
+            e
+            for m in self.manifests
+            for e in m.live
+            if e.data_file.content == content and not is_unread(e.data_file)
+        ]
+
+    @property
+    def unread(self) -> list[Any]:
+        """Live files of a shape that nobody reads here; what they hide or hold is unknown."""
+        return [e.data_file for m in self.manifests for e in m.live if is_unread(e.data_file)]
+
+
+def is_unread(record: Any) -> bool:
+    """Equality deletes, deletion vectors, and whatever else is not Parquet."""
+    return bool(
+        record.content == DataFileContent.EQUALITY_DELETES
+        or record.file_format != FileFormat.PARQUET
+    )
 
 
 @dataclass(slots=True)
