@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pyiceberg.conversions import to_json
+from pyiceberg.manifest import DataFileContent
 from pyiceberg.table import Table
 
 from app.domain.errors import LakeError
@@ -27,7 +28,7 @@ def file_json(table: Table, record: Any) -> str:
     """A data or delete file of this table, its row id (version 3) left for the commit to give."""
     document: dict[str, Any] = {
         "spec-id": record.spec_id,
-        "content": record.content.name,
+        "content": DataFileContent(record.content or 0).name,  # version 1 has none
         "file-path": record.file_path,
         "file-format": record.file_format.value,
         "partition": _partition(table, record),
