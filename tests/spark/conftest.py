@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -29,17 +31,32 @@ def local_spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSpark
 
 
 @pytest.fixture
-def spark(local_spark: LocalSpark, place_file: Place) -> Spark:
-    """A session whose catalog is that of the place."""
-    found: SparkEngine = place_file.engine  # type: ignore[assignment]  # the place's is one here
-    return found._spark
+def place_file(local_spark: LocalSpark, servers: Servers, tmp_path: Path) -> Iterator[Place]:
+    """A folder, and a catalog that Spark reaches too. Iceberg's own library makes every commit."""
+    with spark_place(local_spark, servers, tmp_path, engine="spark") as place:
+        yield place
 
 
 @pytest.fixture
-def place_file(local_spark: LocalSpark, servers: Servers, tmp_path: Path) -> Iterator[Place]:
-    """A folder of its own, and a catalog in a schema of Postgres that Spark reaches too."""
-    root = f"file://{tmp_path}/lake/"
-    uri = _schema(servers.postgres.url, f"lake_{tmp_path.name[-24:].replace('-', '_')}")
+def place_auto(local_spark: LocalSpark, servers: Servers, tmp_path: Path) -> Iterator[Place]:
+    """The same, where Spark is asked only for what PyIceberg must refuse."""
+    with spark_place(local_spark, servers, tmp_path, engine="auto") as place:
+        yield place
+
+
+@pytest.fixture
+def place(place_file: Place) -> Place:
+    """The same: what a contract asks of S3 is not tried with Spark."""
+    return place_file
+
+
+@contextmanager
+def spark_place(
+    local_spark: LocalSpark, servers: Servers, folder: Path, *, engine: str
+) -> Iterator[Place]:
+    """A place of its own, every table of it by one engine."""
+    root = f"file://{folder}/lake/"
+    uri = _schema(servers.postgres.url, f"lake_{uuid4().hex[:12]}")
     where = local_spark.place(uri=uri, warehouse=root)
     store = LocalStore([root])
     place = Place(
@@ -53,18 +70,11 @@ def place_file(local_spark: LocalSpark, servers: Servers, tmp_path: Path) -> Ite
         catalog=Catalog(name=where.catalog, type="sql", uri=uri, warehouse=root),
     )
     place.loader.ensure_bucket(root, object_lock=False)
-    # Every table by Spark: what `auto` leaves to PyIceberg is tried beside.
     vars(place)["engine"] = SparkEngine(
-        place.catalog, io_properties={}, spark=_Shared(where), engines=_Every("spark")
+        place.catalog, io_properties={}, spark=_Shared(where), engines=_Every(engine)
     )
     yield place
     place.close()
-
-
-@pytest.fixture
-def place(place_file: Place) -> Place:
-    """The same: what a contract asks of S3 is not tried with Spark."""
-    return place_file
 
 
 class _Shared(Spark):

@@ -43,6 +43,8 @@ def file_json(table: Table, record: Any) -> str:
             document[key] = _map({i: bytes(b).hex().upper() for i, b in bounds.items()})
     if record.split_offsets:
         document["split-offsets"] = list(record.split_offsets)
+    if record.equality_ids:
+        document["equality-ids"] = list(record.equality_ids)
     if record.sort_order_id is not None:
         document["sort-order-id"] = record.sort_order_id
     return json.dumps(document)
