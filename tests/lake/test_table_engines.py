@@ -25,7 +25,6 @@ from app.lake.spark_engine import Spark, SparkEngine, SparkPlace, read_conf
 from app.settings import read_settings
 from app.wiring.lakes import spark_place
 from tests.lake.people_table import (
-    EVENTS,
     ONE,
     TABLE,
     blotted,
@@ -171,7 +170,7 @@ def test_a_table_that_asks_for_spark_is_refused_with_its_line_where_none_is_set(
 ) -> None:
     settings = read_settings({})
     assert spark_place(settings, _map("auto")) is None
-    with pytest.raises(SettingsError, match="lake.yaml:4: expected CLEARLAKE_SPARK_MASTER"):
+    with pytest.raises(SettingsError, match=r"lake\.yaml:4: expected CLEARLAKE_SPARK_MASTER"):
         spark_place(settings, _map("spark"))
     both = {"CLEARLAKE_SPARK_MASTER": "local", "CLEARLAKE_SPARK_REMOTE": "sc://x"}
     with pytest.raises(SettingsError, match="not both"):

@@ -25,7 +25,7 @@ def _table(place: Any, name: str) -> Foreign:
 
     if name == "equality":
         table = made(place, name, [PLAIN])
-        hide_equal(place, table.table, column="user_id", values=[user(1), user(3)])
+        hide_equal(place, table.table, column="user_id", values=[user(3)])
         hide_equal(place, table.table, column="anon_id", values=[anon(1)])
         return table
     return made(place, name, [*TABLES[name], PARQUET_FROM_NOW_ON])
@@ -47,7 +47,7 @@ def test_what_pyiceberg_refuses_is_prepared_and_erased_and_nobody_elses_row_chan
     rules, before = dataset(table.table), rows_by_spark(table)
     assert word in " ".join(PyIcebergEngine.refusals(place_auto.engine, table.table))
     assert place_auto.engine.refusals(table.table) == ()
-    assert table.leftovers()
+    assert any(row["user_id"] == user(1) for row in before)
     work, findings = table.gone(rules)
     assert (work.state, findings) == (WorkState.PURGED, [])
     assert blotted(rows_by_spark(table), ONE) == without(before)
@@ -126,7 +126,7 @@ def test_files_written_anew_with_other_rows_stop_the_erasure(place_auto: Any) ->
     record = rows.replacement(loaded, old=file.handle, path=path, io=engine._io)
     driver = engine._driver
     theirs = driver._table(name)
-    update = theirs.newRewrite()
+    update = theirs.newRewrite().validateFromSnapshot(base)
     update.deleteFile(driver._file(file_json(loaded, file.handle), theirs.specs()))
     update.addFile(driver._file(file_json(loaded, record), theirs.specs()))
     update.commit()
@@ -145,5 +145,6 @@ def test_what_spark_says_of_a_failure_is_not_repeated(place_auto: Any) -> None:
     spark = place_auto.engine._spark
     with pytest.raises(LakeError) as raised:
         spark.rows(f"select * from {spark.place.catalog}.lake.`{user(1)}`", what="table x")
-    assert str(raised.value) == "table x: Spark did not do it (AnalysisException)."
-    assert raised.value.__cause__ is None
+    assert str(raised.value).startswith("table x: Spark did not do it (")
+    assert user(1) not in str(raised.value)
+    assert raised.value.__suppress_context__

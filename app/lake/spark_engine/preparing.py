@@ -14,7 +14,11 @@ from app.lake.spark_engine.session import Spark
 
 _DELETES = {"delete-file-threshold": "1", "remove-dangling-deletes": "true"}
 """Files that any delete applies to, and then the delete files."""
-_EVERYTHING = {"rewrite-all": "true", "remove-dangling-deletes": "true"}
+_EVERYTHING = {
+    "rewrite-all": "true",
+    "remove-dangling-deletes": "true",
+    "use-starting-sequence-number": "false",  # else a position delete of the same number stays
+}
 
 
 def rewrite_deleted(spark: Spark, table: str) -> None:
