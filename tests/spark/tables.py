@@ -60,13 +60,15 @@ def hide_equal(place: Any, table: str, *, column: str, values: list[str]) -> str
     schema = pa.schema([pa.field(column, pa.string(), metadata={"PARQUET:field_id": str(number)})])
     with engine.create(path) as sink:
         pq.write_table(pa.table([values], schema=schema), sink, store_schema=False)
+    with engine.open(path) as source:
+        size = source.seek(0, 2)
     record = DataFile.from_args(
         content=DataFileContent.EQUALITY_DELETES,
         file_path=path,
         file_format=FileFormat.PARQUET,
         partition=Record(),
         record_count=len(values),
-        file_size_in_bytes=1000,
+        file_size_in_bytes=size,
         equality_ids=[number],
     )
     record.spec_id = 0
