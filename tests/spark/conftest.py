@@ -91,5 +91,5 @@ class _Every(dict[str, str]):
         super().__init__()
         self._engine = engine
 
-    def get(self, _key: Any, _default: Any = None) -> str:  # type: ignore[override]  # narrower
+    def get(self, _key: Any, _default: Any = None) -> str:
         return self._engine

@@ -141,6 +141,30 @@ def obsolete_deletes(
     )
 
 
+def spent_deletes(listing: Listing) -> frozenset[str]:
+    """Delete files that nobody reads here (raw paths), where none of them hides anything any more:
+    every live data file is newer. Else empty: a manifest of some of them cannot be written anew.
+    """
+    numbers = [
+        e.sequence_number or 0
+        for m in listing.manifests
+        for e in m.live
+        if e.data_file.content == DataFileContent.DATA
+    ]
+    found = set()
+    for manifest in listing.manifests:
+        for entry in manifest.live:
+            record, number = entry.data_file, entry.sequence_number or 0
+            if record.content == DataFileContent.DATA or not is_unread(record):
+                continue
+            # An equality delete hides rows of older files, any other those of its own number too.
+            last = number - 1 if record.content == DataFileContent.EQUALITY_DELETES else number
+            if any(n <= last for n in numbers):
+                return frozenset()
+            found.add(record.file_path)
+    return frozenset(found)
+
+
 def _deletes_by_name(listing: Listing, *, deletes: DeleteIndex) -> dict[str, list[Any]]:
     by_name: dict[str, list[Any]] = {}
     for entry in listing.entries(DataFileContent.POSITION_DELETES):

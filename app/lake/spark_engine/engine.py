@@ -14,10 +14,11 @@ from app.domain.datasets import Catalog
 from app.domain.errors import CheckFailedError, CommitConflictError
 from app.domain.failpoints import failpoint
 from app.lake.pyiceberg_engine import PyIcebergEngine, refusals
+from app.lake.pyiceberg_engine.commits import STEP, Change
 from app.lake.pyiceberg_engine.engine import ATTEMPTS
 from app.lake.pyiceberg_engine.faults import LOST_SWAP, lake_errors
 from app.lake.pyiceberg_engine.file_json import file_json
-from app.lake.pyiceberg_engine.listing import Listing, list_snapshot
+from app.lake.pyiceberg_engine.listing import Listing, list_snapshot, spent_deletes
 from app.lake.pyiceberg_engine.refusals import Shape
 from app.lake.spark_engine.driver import Driver, Edit
 from app.lake.spark_engine.preparing import rewrite_all, rewrite_deleted, rows_digest
@@ -26,6 +27,7 @@ from app.lake.spark_engine.session import Spark
 _VERSION_OF_PYICEBERG = 2
 """The last format version that PyIceberg writes."""
 _PREPARED = frozenset({Shape.EQUALITY_DELETES, Shape.DELETION_VECTORS, Shape.FORMAT})
+_PREPARING = {STEP: "prepare"}
 _FORMAT = "write.format.default"
 _UNHASHED = ("variant", "unknown", "geometry", "geography")
 """Types that Spark takes no digest of."""
@@ -94,7 +96,20 @@ class SparkEngine(PyIcebergEngine):
             rewrite = rewrite_all if Shape.FORMAT in shapes else rewrite_deleted
             rewrite(self._spark, table)
             failpoint("spark.rewritten")
+            self._drop_spent(table)
+            failpoint("spark.dropped")
         self._prove(table, since=since)
+
+    def _drop_spent(self, table: str) -> None:
+        """Delete files that hide nothing any more, where Spark left them: in a table without
+        partitions Iceberg lets the latest ones stand until another commit.
+        """
+
+        def decide(_: Any, listing: Listing) -> Change:
+            return Change(removed=spent_deletes(listing))
+
+        if spent_deletes(self._listed(table)):
+            self._commit(table, decide, marks=_PREPARING)
 
     def _listed(self, table: str) -> Listing:
         loaded = self._load(table)
@@ -173,8 +188,8 @@ def _edit(loaded: Any, listing: Listing, *, change: Any) -> Edit:
 
 
 def _rewritten(loaded: Any, *, since: int | None) -> Iterator[tuple[Any, Any]]:
-    """Snapshots that wrote files anew after `since`, each with the one it was made upon, where that
-    one had files nobody reads here.
+    """Snapshots that wrote files anew after `since`, or dropped spent deletes, each with the one it
+    was made upon, where that one had files nobody reads here.
     """
     metadata = loaded.metadata
     base = metadata.snapshot_by_id(since) if since is not None else None
@@ -182,11 +197,18 @@ def _rewritten(loaded: Any, *, since: int | None) -> Iterator[tuple[Any, Any]]:
     known: dict[str, Any] = {}
     for after in metadata.snapshots:
         before = metadata.snapshot_by_id(after.parent_snapshot_id or 0)
-        operation = after.summary.operation.value if after.summary is not None else None
-        if before is None or operation != "replace" or (after.sequence_number or 0) <= first:
+        if before is None or (after.sequence_number or 0) <= first or not _keeps_rows(after):
             continue
         if list_snapshot(loaded, before.snapshot_id, known=known).unread:
             yield before, after
+
+
+def _keeps_rows(snapshot: Any) -> bool:
+    """Whether it says of itself that no row is another."""
+    if snapshot.summary is None:
+        return False
+    is_ours = snapshot.summary.additional_properties.get(STEP) == _PREPARING[STEP]
+    return is_ours or bool(snapshot.summary.operation.value == "replace")
 
 
 def _shared(loaded: Any, before: Any, after: Any) -> tuple[list[str], list[str]]:
