@@ -77,6 +77,10 @@ class Settings(BaseModel):
     verify_s3_secret_key: SecretStr | None = None
     catalog_uri: SecretStr | None = None
     keys_uri: str | None = None
+    spark_master: str | None = None
+    spark_remote: str | None = None
+    spark_catalog: str | None = None
+    spark_conf: Path | None = None
     purge_per_hour: Annotated[int, Field(gt=0)] = 100_000
     failpoints: str | None = None
     # the service

@@ -112,6 +112,8 @@ class Dataset:
     """identity_id, user_id, anon_id, device_fp, built_at -> column names (first one is the main
     one).
     """
+    engine: str = "auto"
+    """Of a table: pyiceberg | spark | auto, which is Spark only where PyIceberg must refuse."""
     replica_of: str | None = None
     """The declared dataset that this one is a copy of: erased like it, but nobody is resolved
     from it.

@@ -39,6 +39,7 @@ DEFAULT_MAP = Path(__file__).with_name("default_lake.yaml")
 """The map of the lake that app.lake.make makes."""
 
 _SHARED = ("tombstone", "keep", "review")
+_ENGINES = ("pyiceberg", "spark", "auto")
 _ROLE_KEYS = ("owner", "owner_when", "linked", "mentions", "derived")
 
 
@@ -192,7 +193,7 @@ def _dataset(node: Node, lines: dict[str, int]) -> Dataset:
     keys = node.mapping(
         "name", "layer", "location", "table", "partition", "format", "event_time", *_ROLE_KEYS,
         "json", "elsewhere", "worm", "loader", "treatment", "keep_when", "built_from", "role",
-        "columns", "replicas",
+        "columns", "replicas", "engine",
     )  # fmt: skip
     for key in ("name", "layer"):
         if key not in keys:
@@ -206,6 +207,8 @@ def _dataset(node: Node, lines: dict[str, int]) -> Dataset:
     columns = _identity_columns(keys, node) if is_identity else {}
     if "columns" in keys and not is_identity:
         keys["columns"].refuse("columns only where role is identity")
+    if "engine" in keys and "table" not in keys:
+        keys["engine"].refuse("an engine only of a dataset with a table")
     if "format" in keys:
         keys["format"].one_of("ndjson")
     json_roles = keys["json"].mapping() if "json" in keys else {}
@@ -230,6 +233,7 @@ def _dataset(node: Node, lines: dict[str, int]) -> Dataset:
         built_from=keys["built_from"].texts() if "built_from" in keys else (),
         is_identity=is_identity,
         identity_columns=columns,
+        engine=keys["engine"].one_of(*_ENGINES) if "engine" in keys else "auto",
     )
 
 

@@ -46,8 +46,8 @@ def plan_purge(
     journalled before `purge_table`. A table that was parked by a purge is planned again.
 
     A snapshot must go when it reaches (or its manifests still quote) a file that this run
-    replaced, or an older file that holds a target. `tags` "fail": a tag or branch on such a
-    snapshot gives PARKED and its name; "drop": it goes with its snapshot.
+    replaced, or an older file that holds a target or that nobody can read here. `tags` "fail": a
+    tag or branch on such a snapshot gives PARKED and its name; "drop": it goes with its snapshot.
     """
     if not _is_erased(work):
         return work
@@ -66,7 +66,7 @@ def _planned(
     reach = engine.reach(work.table)
     current = reach.by_snapshot.get(head.snapshot_id or 0, frozenset())
     look = _Look(work=work, dataset=dataset, targets=targets, engine=engine)
-    holding = {p for p in _superseded(work) if p not in current}
+    holding = {p for p in _superseded(work) | reach.unread if p not in current}
     for paths in reach.by_snapshot.values():
         holding.update(p for p in paths - current - holding if look.holds(p))
     expire = [

@@ -79,6 +79,10 @@ class Reach:
     """Snapshot -> files its manifests still name as deleted, with bounds that may quote them."""
     statistics: Mapping[str, int] = field(default_factory=dict, repr=False)
     """Statistics and partition statistics files -> the snapshot they are of, there or gone."""
+    unread: frozenset[str] = field(default_factory=frozenset, repr=False)
+    """Live files, of whatever snapshot, in a shape that nobody reads here: what they hold is
+    unknown. Those of the current snapshot are refused.
+    """
 
 
 class TableEngine(Protocol):
@@ -102,6 +106,16 @@ class TableEngine(Protocol):
     def refusals(self, table: str) -> tuple[str, ...]:
         """Why this table cannot be erased by this engine: each a sentence with the way out. Empty:
         it can.
+        """
+        ...
+
+    def prepare(self, table: str, *, since: int | None) -> None:
+        """Write the current rows anew where files are of a shape that is erased only after that.
+
+        MUST leave every row as it was, in new snapshots beside the old ones, and destroy nothing;
+        a table with nothing to prepare gets no snapshot. `since`: the head that the plan saw; what
+        an earlier attempt has prepared from there on is looked at again. CheckFailedError: the rows
+        are not the same.
         """
         ...
 

@@ -122,6 +122,7 @@ class _Run:
     def erase(self, work: TableWork) -> TableWork:
         work = self._resumed(work)
         while True:
+            self.engine.prepare(work.table, since=work.base_snapshot)
             head = self._head(work)
             if head.snapshot_id is None:
                 return self._end(work, WorkState.CLEAN, at=None)

@@ -23,6 +23,7 @@ from app.lake.local import LocalLoader, LocalPurger, LocalStore
 from app.lake.ports import Doors, Loader, ObjectStore
 from app.lake.pyiceberg_engine import PyIcebergEngine
 from app.lake.s3 import S3Loader, S3Purger, S3Store
+from app.lake.spark_engine import Spark, SparkEngine, SparkPlace, read_conf
 from app.lake.table_names import normalise
 from app.lake.table_ports import TableEngine
 from app.services.parts import Lake, Parts
@@ -102,16 +103,62 @@ def _s3_store(settings: Settings, data_map: DataMap, *, role: str | None) -> S3S
 def table_engine(
     settings: Settings, data_map: DataMap, *, role: str | None
 ) -> PyIcebergEngine | None:
-    """The engine for the map's tables with a role's credential; None when it names no catalog."""
+    """The engine for the map's tables with a role's credential; None when it names no catalog.
+    Beside Spark, where one is set; the second look never is.
+    """
     if data_map.catalog is None:
         return None
-    return engine_of(settings, data_map.catalog, endpoint=data_map.endpoint, role=role)
+    spark = spark_place(settings, data_map)
+    if spark is None or role == "verify":
+        return engine_of(settings, data_map.catalog, endpoint=data_map.endpoint, role=role)
+    return SparkEngine(
+        data_map.catalog,
+        io_properties=_io_properties(settings, endpoint=data_map.endpoint, role=role),
+        spark=Spark(spark),
+        engines={d.table: d.engine for d in data_map.tables if d.table is not None},
+    )
+
+
+def spark_place(settings: Settings, data_map: DataMap) -> SparkPlace | None:
+    """Where the Spark of a map's tables is. SettingsError: a table needs one and none is set."""
+    if settings.spark_master is not None and settings.spark_remote is not None:
+        raise SettingsError("Set CLEARLAKE_SPARK_MASTER or CLEARLAKE_SPARK_REMOTE, not both.")
+    if settings.spark_master is None and settings.spark_remote is None:
+        for dataset in data_map.tables:
+            if dataset.engine == "spark":
+                raise SettingsError(
+                    f"{data_map.at(dataset.name, 'engine')}: expected CLEARLAKE_SPARK_MASTER or "
+                    "CLEARLAKE_SPARK_REMOTE to be set, as this table asks for Spark."
+                )
+        return None
+    assert data_map.catalog is not None
+    path = settings.spark_conf
+    return SparkPlace(
+        catalog=settings.spark_catalog or data_map.catalog.name,
+        master=settings.spark_master,
+        remote=settings.spark_remote,
+        conf=read_conf(_text_of(path)) if path is not None else {},
+    )
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as err:
+        raise SettingsError("CLEARLAKE_SPARK_CONF: cannot read the file it names.") from err
 
 
 def engine_of(
     settings: Settings, catalog: Catalog, *, endpoint: str | None, role: str | None
 ) -> PyIcebergEngine:
     """A PyIceberg engine on a catalog, its files read and written with a role's credential."""
+    properties = _io_properties(settings, endpoint=endpoint, role=role)
+    return PyIcebergEngine(catalog, io_properties=properties)
+
+
+def _io_properties(
+    settings: Settings, *, endpoint: str | None, role: str | None
+) -> Mapping[str, str]:
     access, secret = settings.s3_keys(role)
     properties = {
         "s3.endpoint": endpoint or settings.s3_endpoint,
@@ -119,7 +166,7 @@ def engine_of(
         "s3.access-key-id": access,
         "s3.secret-access-key": secret,
     }
-    return PyIcebergEngine(catalog, io_properties={k: v for k, v in properties.items() if v})
+    return {k: v for k, v in properties.items() if v}
 
 
 @contextmanager

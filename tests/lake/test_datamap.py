@@ -53,6 +53,14 @@ def test_the_shipped_map_is_the_contract_of_the_lake_we_make() -> None:
         (HEAD + " - {name: a, layer: tin, table: t}", "lake.yaml:4: expected one of bronze"),
         (HEAD + " - {name: a, layer: gold, tabel: t}", "lake.yaml:4: expected one of name, layer"),
         (HEAD + " - {name: a, layer: gold}", "lake.yaml:4: expected either location or table"),
+        (
+            HEAD + " - {name: a, layer: gold, table: t, engine: hive}",
+            "lake.yaml:4: expected one of pyiceberg, spark, auto",
+        ),
+        (
+            HEAD + " - {name: a, layer: bronze, location: 's3://bkt/r/', engine: spark}",
+            "lake.yaml:4: expected an engine only of a dataset with a table",
+        ),
         (HEAD + " - {name: a, layer: bronze, location: raw}", "lake.yaml:4: expected s3://bucket"),
         (
             HEAD + " - {name: a, layer: bronze, location: 'file:///x/'}",

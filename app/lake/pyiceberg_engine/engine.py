@@ -117,6 +117,9 @@ class PyIcebergEngine:
         with lake_errors(f"table {table}"), self._known() as known:
             return refusals.refusals(loaded, others=self._other_locations(loaded), known=known)
 
+    def prepare(self, table: str, *, since: int | None) -> None:
+        """Nothing: what this engine cannot erase from, it refuses."""
+
     def files(self, table: str, *, snapshot_id: int) -> list[DataFile]:
         loaded = self._load(table)
         with lake_errors(f"table {table}"), self._known() as known:
@@ -228,11 +231,11 @@ class PyIcebergEngine:
     ) -> None:
         """Also takes metadata files that list these snapshots out of the metadata log."""
         leaving = history.Leaving(frozenset(snapshot_ids), frozenset(statistics))
-        history.expire(self._catalog, lambda: self._load(table), leaving=leaving)
+        history.expire(self._swapper(table), lambda: self._load(table), leaving=leaving)
 
     def set_properties(self, table: str, changes: Mapping[str, str | None]) -> None:
         settings.change(
-            self._catalog, lambda: self._load(table), changes=changes, staged=self._staged
+            self._swapper(table), lambda: self._load(table), changes=changes, staged=self._staged
         )
 
     # --- rows ----------------------------------------------------------------------------
@@ -334,8 +337,16 @@ class PyIcebergEngine:
         yield known
         self._kept = known if sum(map(len, known.values())) <= KEPT else {}
 
+    def _swapper(self, table: str) -> Any:
+        """Who takes changes of the metadata alone: anything with PyIceberg's `commit_table`."""
+        return self._catalog
+
     def _require_live(self, listing: Listing, wanted: Iterable[DataFile]) -> None:
-        """D4: A still live and with the same delete files, or those pairs are planned again."""
+        """D4: A still live and with the same delete files, or those pairs are planned again. No
+        delete that is not read here may have come meanwhile: A' is newer, and would undo it.
+        """
+        for refusal in refusals.refused_files(listing):
+            raise UnsupportedTableError(f"Since it was planned: {refusal.text}")
         live = {f.path: f for f in data_files(listing, deletes=self._deletes)}
         for old in wanted:
             found = live.get(old.path)

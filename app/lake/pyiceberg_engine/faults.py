@@ -28,6 +28,9 @@ _AWS = glue.boto3.session.botocore.exceptions
 """What Glue's client raises, reached without importing it."""
 _REFUSED_BY_AWS = frozenset({"AccessDeniedException", "UnrecognizedClientException"})
 
+LOST_SWAP = iceberg.CommitFailedException
+"""Another writer was faster: look again, decide again."""
+
 OUTCOME_UNKNOWN: tuple[type[Exception], ...] = (
     iceberg.CommitStateUnknownException,
     iceberg.ServiceUnavailableError,

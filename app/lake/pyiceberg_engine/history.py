@@ -40,6 +40,7 @@ def reach(table: Table, *, known: dict[str, Any]) -> Reach:
     metadata = table.metadata
     live: dict[int, set[str]] = {}
     named: dict[int, frozenset[str]] = {}
+    unread: set[str] = set()
     for snapshot in metadata.snapshots:
         listing = list_snapshot(table, snapshot.snapshot_id, known=known)
         paths = {snapshot.manifest_list}
@@ -48,6 +49,7 @@ def reach(table: Table, *, known: dict[str, Any]) -> Reach:
             paths.add(manifest.manifest.manifest_path)
             paths.update(e.data_file.file_path for e in manifest.live)
             dead.update(e.data_file.file_path for e in manifest.dead)
+        unread.update(normalise(record.file_path) for record in listing.unread)
         live[snapshot.snapshot_id] = {normalise(p) for p in paths}
         named[snapshot.snapshot_id] = frozenset(normalise(p) for p in dead)
     log = [table.metadata_location, *(e.metadata_file for e in metadata.metadata_log)]
@@ -59,6 +61,7 @@ def reach(table: Table, *, known: dict[str, Any]) -> Reach:
             normalise(s.statistics_path): s.snapshot_id
             for s in (*metadata.statistics, *metadata.partition_statistics)
         },
+        unread=frozenset(unread),
     )
 
 

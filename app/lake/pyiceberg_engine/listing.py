@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyiceberg.manifest import DataFileContent, ManifestEntryStatus
+from pyiceberg.manifest import DataFileContent, FileFormat, ManifestEntryStatus
 from pyiceberg.table import Table
 
 from app.lake.table_names import normalise
@@ -44,7 +44,25 @@ class Listing:
 
     def entries(self, content: DataFileContent) -> list[Any]:
         """Live entries of one kind of file."""
-        return [e for m in self.manifests for e in m.live if e.data_file.content == content]
+        return [
+            e
+            for m in self.manifests
+            for e in m.live
+            if e.data_file.content == content and not is_unread(e.data_file)
+        ]
+
+    @property
+    def unread(self) -> list[Any]:
+        """Live files of a shape that nobody reads here; what they hide or hold is unknown."""
+        return [e.data_file for m in self.manifests for e in m.live if is_unread(e.data_file)]
+
+
+def is_unread(record: Any) -> bool:
+    """Equality deletes, deletion vectors, and whatever else is not Parquet."""
+    return bool(
+        record.content == DataFileContent.EQUALITY_DELETES
+        or record.file_format != FileFormat.PARQUET
+    )
 
 
 @dataclass(slots=True)
@@ -123,6 +141,30 @@ def obsolete_deletes(
         for e in listing.entries(DataFileContent.POSITION_DELETES)
         if not deletes.names(e.data_file.file_path) & staying
     )
+
+
+def spent_deletes(listing: Listing) -> frozenset[str]:
+    """Delete files that nobody reads here (raw paths), where none of them hides anything any more:
+    every live data file is newer. Else empty: a manifest of some of them cannot be written anew.
+    """
+    numbers = [
+        e.sequence_number or 0
+        for m in listing.manifests
+        for e in m.live
+        if e.data_file.content == DataFileContent.DATA
+    ]
+    found = set()
+    for manifest in listing.manifests:
+        for entry in manifest.live:
+            record, number = entry.data_file, entry.sequence_number or 0
+            if record.content == DataFileContent.DATA or not is_unread(record):
+                continue
+            # An equality delete hides rows of older files, any other those of its own number too.
+            last = number - 1 if record.content == DataFileContent.EQUALITY_DELETES else number
+            if any(n <= last for n in numbers):
+                return frozenset()
+            found.add(record.file_path)
+    return frozenset(found)
 
 
 def _deletes_by_name(listing: Listing, *, deletes: DeleteIndex) -> dict[str, list[Any]]:

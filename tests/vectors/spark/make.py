@@ -1,7 +1,7 @@
 """Makes the tables beside this file with the real Spark and the real Iceberg. Not run by the tests.
 
 Needs Java 17 and an environment of its own with pyspark 3.5.6 and snowpark-connect-deps-iceberg
-1.0.3, whose iceberg-spark-runtime 1.10.2 lacks the Jackson that it was relocated to: `_jackson`
+1.0.3, whose iceberg-spark-runtime 1.10.2 lacks the Jackson that it was relocated to: `jackson`
 makes that of Spark's own. `SPARK_LOCAL_IP=127.0.0.1 python make.py FOLDER`: FOLDER is its scratch.
 """
 
@@ -13,9 +13,9 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-import pyspark  # type: ignore[import-not-found]  # not installed here
-import snowpark_connect_deps_iceberg  # type: ignore[import-not-found]  # not installed here
-from pyspark.sql import SparkSession  # type: ignore[import-not-found]  # not installed here
+import pyspark
+import snowpark_connect_deps_iceberg
+from pyspark.sql import SparkSession
 
 HERE = Path(__file__).parent
 BUCKET = "made-by-spark"
@@ -179,7 +179,13 @@ TABLES = {
 }
 
 
-def _jackson(folder: Path) -> Path:
+def runtime() -> Path:
+    """The Iceberg runtime for the Scala that pyspark comes with."""
+    jars = Path(snowpark_connect_deps_iceberg.__file__).parent / "jars"
+    return jars / "iceberg-spark-runtime-3.5_2.12-1.10.2.jar"
+
+
+def jackson(folder: Path) -> Path:
     """Spark's Jackson under the names that this Iceberg was compiled against."""
     made = folder / "jackson.jar"
     with zipfile.ZipFile(made, "w") as jar:
@@ -219,11 +225,9 @@ def _renamed(code: bytes) -> bytes:
 
 def _spark(folder: Path) -> SparkSession:
     """A session whose s3://made-by-spark/lake is a folder: no object store is needed."""
-    jars = Path(snowpark_connect_deps_iceberg.__file__).parent / "jars"
-    runtime = jars / "iceberg-spark-runtime-3.5_2.12-1.10.2.jar"
     overload = "org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme"
     conf = {
-        "spark.jars": f"{runtime},{_jackson(folder)}",
+        "spark.jars": f"{runtime()},{jackson(folder)}",
         "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
         "spark.sql.catalog.c": "org.apache.iceberg.spark.SparkCatalog",
         "spark.sql.catalog.c.type": "hadoop",
