@@ -14,7 +14,8 @@ from typing import Any
 
 from app.domain.shares import shares_of
 from app.stages.grouping import limits_for
-from bench.__main__ import RESULTS
+from bench.lakes import size_asked_for
+from bench.results import path_of
 
 MB = 10**6
 
@@ -185,9 +186,10 @@ def table(lake: Lake, *, processes: tuple[int, ...], m: Measured, a: Assumed) ->
 
 def measured_here() -> Measured:
     """With what the latest bench found, as far as it ran."""
-    if not RESULTS.exists():
+    path = path_of(size_asked_for())
+    if not path.exists():
         return Measured()
-    rows: list[dict[str, Any]] = json.loads(RESULTS.read_text("utf-8"))["rows"]
+    rows: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))["rows"]
     by_name = {row["name"]: row for row in rows}
     named = {
         "erase_mb": ("B2 digest", "mb_per_cpu_second"),

@@ -17,7 +17,7 @@ from app.domain.datasets import DataMap, Dataset
 from app.domain.findings import Finding, What
 from app.domain.identifiers import Targets
 from app.domain.receipts import FileWork, ObjectWork, TableWork, WorkState
-from app.lake.bronze import erase_objects, plan_objects
+from app.lake.bronze import erase_objects, listed_keys, planned
 from app.lake.local import LocalPurger, LocalStore
 from app.lake.purge_objects import purge_objects
 from app.lake.pyiceberg_engine import PyIcebergEngine
@@ -89,7 +89,7 @@ class _Bronze:
 
     def erased(self, targets: Targets) -> list[ObjectWork]:
         return erase_objects(
-            plan_objects(self.store, self.dataset),
+            [planned(versions) for versions in listed_keys(self.store, self.dataset)],
             dataset=self.dataset,
             targets=targets,
             tombstones=Tombstones(bytes(32)),

@@ -59,9 +59,12 @@ class SparkEngine(PyIcebergEngine):
 
     def refusals(self, table: str) -> tuple[str, ...]:
         loaded = self._load(table)
-        with lake_errors(f"table {table}"):
+        with lake_errors(f"table {table}"), self._known() as known:
             return refusals.refusals(
-                loaded, others=self._other_locations(loaded), lifted=self._lifted(table, loaded)
+                loaded,
+                others=self._other_locations(loaded),
+                known=known,
+                lifted=self._lifted(table, loaded),
             )
 
     def _lifted(self, table: str, loaded: Any) -> frozenset[Shape]:
@@ -113,8 +116,8 @@ class SparkEngine(PyIcebergEngine):
 
     def _listed(self, table: str) -> Listing:
         loaded = self._load(table)
-        with lake_errors(f"table {table}"):
-            return list_snapshot(loaded, loaded.metadata.current_snapshot_id, known={})
+        with lake_errors(f"table {table}"), self._known() as known:
+            return list_snapshot(loaded, loaded.metadata.current_snapshot_id, known=known)
 
     def _prove(self, table: str, *, since: int | None) -> None:
         """The same rows before and after each snapshot that wrote refused files anew: also after
