@@ -392,10 +392,5 @@ def _committed(work: TableWork, group: Iterable[FileWork], *, snapshot: int) -> 
     done = {f.old_path: replace(f, state=WorkState.COMMITTED) for f in group}
     files = tuple(done.get(f.old_path, f) for f in work.files)
     counts = sum_of(f.counts for f in files if f.state is WorkState.COMMITTED)
-    return replace(
-        work,
-        files=files,
-        counts=counts,
-        commits=(*work.commits, snapshot),
-        flushed=False,
-    )
+    commits = (*work.commits, snapshot)
+    return replace(work, files=files, counts=counts, commits=commits, flushed=False)

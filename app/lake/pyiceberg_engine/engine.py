@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from io import FileIO
 from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
@@ -26,6 +24,7 @@ from app.domain.datasets import Catalog
 from app.domain.errors import CommitConflictError, LakeError, UnsupportedTableError
 from app.lake.pyiceberg_engine import columns, commits, history, refusals, rows, settings
 from app.lake.pyiceberg_engine.commits import RUN, STEP
+from app.lake.pyiceberg_engine.durable import DurableFile
 from app.lake.pyiceberg_engine.faults import lake_errors
 from app.lake.pyiceberg_engine.known import remember_tables
 from app.lake.pyiceberg_engine.listing import (
@@ -150,7 +149,7 @@ class PyIcebergEngine:
         local = local_path(normalise(path))
         with lake_errors("creating a table's file"):
             if local is not None:
-                return cast("BinaryIO", _DurableFile(local))
+                return cast("BinaryIO", DurableFile(local))
             return cast("BinaryIO", self._io.new_output(path).create(overwrite=True))
 
     def discard(self, paths: Iterable[str]) -> None:
@@ -370,26 +369,6 @@ class PyIcebergEngine:
                     other = self._catalog.load_table(identifier)
                     found[".".join(identifier)] = normalise(other.metadata.location)
         return found
-
-
-class _DurableFile(FileIO):
-    """A new local file that is on disk, with its name, once closed."""
-
-    def __init__(self, path: str) -> None:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        super().__init__(path, "wb")
-        self._path = path
-
-    def close(self) -> None:
-        if self.closed:
-            return
-        os.fsync(self.fileno())
-        super().close()
-        folder = os.open(os.path.dirname(self._path), os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def _raw(file: DataFile) -> str:
