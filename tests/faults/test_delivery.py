@@ -144,6 +144,39 @@ def test_every_message_once_to_five_times_is_one_effect(
         bell.close()
 
 
+def unanswered(servers: Servers) -> int:
+    """How many messages somebody has taken and not answered."""
+    with Redis.from_url(servers.valkey.url) as client:
+        return int(client.hlen("unacked"))
+
+
+def test_a_worker_whose_answer_was_lost_takes_the_next_message(
+    servers: Servers,
+    database_template: str,
+    own_valkey: Servers,
+    proxy: TcpProxy,
+    tmp_path: Path,
+) -> None:
+    with behind_proxy(servers, database_template, own_valkey.valkey.url, proxy, tmp_path) as world:
+        world.start(WORKER)
+        before = world.put("quick/before")
+        world.wait_for(lambda: world.is_done(*before), seconds=60)
+        world.wait_for(lambda: not unanswered(own_valkey), seconds=10)
+        proxy.fault = silent = on_tcp.SilentFrom(b"HDEL")
+        world.put("quick/answer")
+        assert silent.heard.wait(30)
+        time.sleep(12)  # longer than the worker waits for the broker
+        proxy.fault = on_tcp.passing
+        after = world.put("quick/after")
+        world.wait_for(lambda: world.is_done(*after), seconds=60)
+        lost = [
+            line
+            for line in world.logs(10**6).splitlines()
+            if "consumer.py" in line and "warning" in line
+        ]
+        assert len(lost) == 1, lost
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("trouble", ["wiped", "refused", "black-holed"])
 def test_after_the_broker_was_away_the_first_step_goes_on_soon(

@@ -118,7 +118,7 @@ class World:
         """How long it took. AssertionError with the logs when it takes longer."""
         begun = time.monotonic()
         while not true():
-            assert time.monotonic() - begun < seconds, self._logs()
+            assert time.monotonic() - begun < seconds, self.logs()
             time.sleep(0.03)
         return time.monotonic() - begun
 
@@ -127,9 +127,9 @@ class World:
         self.wait_for(lambda: any(t.attempt == attempt for t in self.told("begun", target)))
         return next(t for t in self.told("begun", target) if t.attempt == attempt)
 
-    def _logs(self) -> str:
+    def logs(self, length: int = 3000) -> str:
         return "\n".join(
-            f"--- {p.name}\n{_but_rings(p.read_text(errors='replace'))[-3000:]}"
+            f"--- {p.name}\n{_but_rings(p.read_text(errors='replace'))[-length:]}"
             for p in sorted(self.folder.glob("log*"))
         )
 

@@ -99,6 +99,19 @@ def cutting_after(size: int) -> Fault:
     return fault
 
 
+class SilentFrom:
+    """Passing until a client says a word; from then on a black hole, for everybody."""
+
+    def __init__(self, word: bytes) -> None:
+        self._word = word
+        self.heard = threading.Event()
+
+    async def __call__(self, link: Link, side: Side, piece: bytes) -> bytes:
+        if side is Side.CLIENT and self._word in piece:
+            self.heard.set()
+        return b"" if self.heard.is_set() else piece
+
+
 class LosingCommits:
     """Commits of Postgres: the server has it and has answered, the client is reset instead of
     told (`reached`); or it never came to the server. `turns`: which commits, counted from 1.
