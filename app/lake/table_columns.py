@@ -126,8 +126,13 @@ _STEPS = {"[]": "element", "{k}": "key", "{v}": "value"}
 
 
 def flat_leaves(schema: pa.Schema) -> list[pa.DataType | None]:
-    """Types of a schema's leaves in Parquet's order; None inside lists and maps."""
-    return [None if _STEPS.keys() & parts else field.type for parts, field in _leaves(schema)]
+    """Types of a schema's leaves in Parquet's order. None inside lists and maps, and for what must
+    be there inside a struct: where the struct is null, a dictionary of it cannot be written.
+    """
+    return [
+        None if _STEPS.keys() & parts or (len(parts) > 1 and not field.nullable) else field.type
+        for parts, field in _leaves(schema)
+    ]
 
 
 def _leaves(schema: pa.Schema) -> Iterator[tuple[tuple[str, ...], pa.Field]]:

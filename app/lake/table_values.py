@@ -150,7 +150,7 @@ def replaced(array: pa.Array, *, parts: Parts, rows: Rows, replace: Replace) -> 
 
 def _struct(array: pa.Array, *, parts: Parts, rows: Rows, replace: Replace) -> pa.Array | None:
     kind = array.type
-    children = array.flatten()  # not fields: under a null struct anything may stand
+    children = _children(array)
     changed = False
     for index in range(kind.num_fields):
         child_parts = (*parts, kind.field(index).name)
@@ -162,6 +162,15 @@ def _struct(array: pa.Array, *, parts: Parts, rows: Rows, replace: Replace) -> p
         return None
     fields = [kind.field(i) for i in range(kind.num_fields)]
     return pa.StructArray.from_arrays(children, fields=fields, mask=array.is_null())
+
+
+def _children(array: pa.Array) -> list[pa.Array]:
+    """Under a null struct anything may stand: null there, except in a child that must not be null,
+    of which nothing is written there.
+    """
+    kind = array.type
+    flat = enumerate(array.flatten())
+    return [c if kind.field(i).nullable else array.field(i) for i, c in flat]
 
 
 def _map(array: pa.Array, *, parts: Parts, rows: Rows, replace: Replace) -> pa.Array | None:
@@ -192,7 +201,7 @@ def without_leftovers(array: pa.Array) -> pa.Array:
     kind = array.type
     if pa.types.is_struct(kind) and has_dictionary(kind):
         fields = [kind.field(i) for i in range(kind.num_fields)]
-        children = [without_leftovers(child) for child in array.flatten()]
+        children = [without_leftovers(child) for child in _children(array)]
         return pa.StructArray.from_arrays(children, fields=fields, mask=array.is_null())
     if (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and has_dictionary(kind):
         build = pa.LargeListArray if pa.types.is_large_list(kind) else pa.ListArray

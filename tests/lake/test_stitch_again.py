@@ -296,7 +296,7 @@ def test_a_stitch_that_ended_before_its_mark_is_followed_by_a_rebuild(
     again(place_file.engine)
     load(place_file.engine, [login(2, "usr_2", "a_1", "fp_1")])
     with monkeypatch.context() as broken:
-        broken.setenv("CLEARLAKE_FAILPOINTS", f"{point}=raise")
+        broken.setenv("CLEARLAKE_FAILPOINTS", f"{point}=raise@*")
         with pytest.raises(FailpointError):
             again(place_file.engine)
     assert again(place_file.engine).rebuilt

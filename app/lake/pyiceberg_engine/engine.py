@@ -26,7 +26,6 @@ from app.lake.pyiceberg_engine import columns, commits, history, refusals, rows,
 from app.lake.pyiceberg_engine.commits import RUN, STEP
 from app.lake.pyiceberg_engine.durable import DurableFile
 from app.lake.pyiceberg_engine.faults import lake_errors
-from app.lake.pyiceberg_engine.known import remember_tables
 from app.lake.pyiceberg_engine.listing import (
     DeleteIndex,
     Listing,
@@ -60,7 +59,6 @@ class PyIcebergEngine:
         }
         with lake_errors(f"catalog {catalog.name}"):
             self._catalog: Any = load_catalog(catalog.name, **properties)
-        remember_tables(self._catalog)
         self._io: Any = load_file_io(properties, catalog.warehouse)
         self._deletes = DeleteIndex(self._io)
         self._kept: dict[str, Any] = {}
