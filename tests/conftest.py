@@ -14,6 +14,7 @@ from uuid import uuid4
 import boto3
 import psycopg
 import pytest
+from hypothesis import settings
 from sqlalchemy import make_url
 
 from app.audit.keys import KeyStore
@@ -27,6 +28,9 @@ from app.store.migrate import migrate
 from app.store.transaction import Database
 from tests.faults.effort import effort_of_environment
 from tests.places import Buckets, Place, S3Doors
+
+settings.register_profile("clearlake", deadline=None)  # how long anything took fails no test
+settings.load_profile("clearlake")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -290,7 +290,7 @@ class Ledger:
         self.order.append(name)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_a_run_comes_to_an_end_whatever_its_steps_come_to(data: st.DataObject) -> None:
     ledger = Ledger(data)

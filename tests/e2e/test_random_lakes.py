@@ -58,7 +58,6 @@ def _written(folder: Path, lake: RandomLake) -> tuple[FolderStorage, dict[str, s
 @example(seed=1, place="tables.committed", turn=1)
 @settings(
     max_examples=4,
-    deadline=None,
     derandomize=True,
     phases=(Phase.explicit, Phase.generate),  # a lake of a seed cannot shrink
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

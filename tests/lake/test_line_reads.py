@@ -96,7 +96,7 @@ def outcome(text: bytes, rules: Dataset) -> tuple[bytes, Any]:
     return after, (tally.counts, tally.parked, tally.kept_lines)
 
 
-@settings(deadline=None, max_examples=400, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
 @given(lines=LINES, rules=st.sampled_from(RULES), end=st.sampled_from(["\n", "\r\n"]))
 @example(
     lines=[f'{{"user":{{"user_id":"{USER}"}},"user.user_id":"{OTHER}"}}'],
@@ -128,7 +128,7 @@ def test_lines_become_the_same_as_by_the_exact_reading(
     assert quick == exact
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(line=ORDINARY | members(VALUES) | BROKEN, cut=st.integers(0, 300), put=st.binary(max_size=3))
 def test_what_the_fast_parser_takes_is_json(line: str, cut: int, put: bytes) -> None:
     raw = line.encode()

@@ -246,7 +246,6 @@ def test_the_same_seed_makes_the_same_bytes_and_another_seed_others() -> None:
     assert not set(one.lines) & set(made(events=600, users=20, days=2, seed=6).lines)
 
 
-@settings(deadline=None)
 @given(st.integers(MIN_EVENTS, 10_000), st.integers(1, 400))
 def test_the_days_add_up_and_each_is_large_enough(events: int, days: int) -> None:
     shares = quotas(events=events, days=days)
@@ -255,7 +254,7 @@ def test_the_days_add_up_and_each_is_large_enough(events: int, days: int) -> Non
     assert min(shares) >= MIN_EVENTS
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 2**31), st.integers(MIN_USERS, 60), st.integers(MIN_EVENTS, 1_500))
 def test_any_seed_and_size_gives_events_of_the_envelope(seed: int, users: int, events: int) -> None:
     lake = made(events=events, users=users, days=2, seed=seed)

@@ -44,7 +44,7 @@ def without(values: Iterable[str | None]) -> set[str]:
     return {v for v in values if v is not None and not v.startswith("tomb_")}
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(LINKS, SEEN)
 def test_every_value_ever_linked_is_on_its_user_and_no_user_is_merged(
     links: list[Link], anons: set[str]
@@ -64,7 +64,7 @@ def test_every_value_ever_linked_is_on_its_user_and_no_user_is_merged(
     ]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(LINKS)
 def test_the_latest_link_of_an_anon_id_says_whose_it_is_now(links: list[Link]) -> None:
     people = people_of([], links, known={})
@@ -78,7 +78,7 @@ def test_the_latest_link_of_an_anon_id_says_whose_it_is_now(links: list[Link]) -
     assert dict(current) == {a: user for a, (_, user) in last.items()}
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(LINKS, SEEN, st.randoms())
 def test_the_order_of_the_rows_is_nothing_and_no_tombstone_gets_through(
     links: list[Link], anons: set[str], random: Any
@@ -89,7 +89,7 @@ def test_the_order_of_the_rows_is_nothing_and_no_tombstone_gets_through(
     assert "tomb_" not in repr([values(p) for p in people])
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(LINKS, LINKS, SEEN)
 def test_identity_ids_stay_from_night_to_night_and_are_never_two_peoples(
     one: list[Link], more: list[Link], anons: set[str]

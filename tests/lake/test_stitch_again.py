@@ -48,7 +48,7 @@ TOMB = Tombstones(b"s" * 32).of(Identifier(Kind.USER_ID, "usr_1"), owner="")
 # --- pure -----------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(LINKS, BROWSERS), min_size=2, max_size=4))
 def test_the_rows_of_the_last_time_and_what_came_since_give_what_everything_gives(
     nights: list[tuple[list[Link], set[str]]],
@@ -71,7 +71,7 @@ def test_the_rows_of_the_last_time_and_what_came_since_give_what_everything_give
     )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     st.lists(
         st.tuples(
@@ -113,7 +113,7 @@ def by_who(sights: pa.Table) -> list[Row]:
     return sorted(sights.to_pylist(), key=lambda r: str(r["who"]))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.text(st.characters(codec="utf-8"), max_size=40), min_size=1))
 def test_a_text_goes_to_the_same_part_whatever_stands_beside_it(texts: list[str]) -> None:
     whole = parts_of(pa.array(texts), 7).tolist()
@@ -188,9 +188,7 @@ STEPS = st.one_of(
 )  # fmt: skip
 
 
-@settings(
-    deadline=None, max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(STEPS, min_size=2, max_size=5))
 def test_after_any_appends_erasures_and_stitches_the_table_is_what_a_rebuild_gives(
     place_file: Place, steps: list[Any]

@@ -152,7 +152,7 @@ def _exactly(patch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("treatment", ["delete", "tombstone", "keep"])
 @pytest.mark.parametrize("roles", DATASETS)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(rows=st.lists(_row, min_size=1, max_size=12), keeps=st.booleans())
 def test_the_quick_ways_leave_what_the_exact_ones_leave(
     roles: str, treatment: str, packed: bool, rows: list[dict[str, Any]], keeps: bool
@@ -170,7 +170,7 @@ def test_the_quick_ways_leave_what_the_exact_ones_leave(
     assert quick == exact
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(texts=st.lists(st.one_of(st.none(), _text, _document), max_size=12))
 @example(texts=["%4", "1bc", VALUES[0].replace("_", "%5F"), None, "usr%5fA0000000000000001"])
 def test_no_text_that_holds_somebody_is_left_out(texts: list[str | None]) -> None:

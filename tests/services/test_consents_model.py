@@ -64,7 +64,6 @@ def test_any_history_leaves_in_force_what_the_model_says(parts: Parts) -> None:
         settings=settings(
             max_examples=5,
             stateful_step_count=25,
-            deadline=None,
             phases=[Phase.explicit, Phase.generate],  # shrinking takes minutes on a database
             suppress_health_check=list(HealthCheck),
         ),

@@ -156,7 +156,6 @@ def test_any_order_of_calls_follows_the_table_of_moves(parts: Parts) -> None:
         settings=settings(
             max_examples=20,
             stateful_step_count=20,
-            deadline=None,
             suppress_health_check=list(HealthCheck),
             database=None,
         ),

@@ -67,7 +67,7 @@ rows = st.lists(
     ],
     ids=["delete", "keep disputes", "tombstone", "keep"],
 )
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(made=rows)
 def test_a_batch_tells_of_its_rows_what_each_row_tells(
     treatment: Treatment, keep: tuple[KeepWhen, ...], made: list[dict[str, Any]]
@@ -111,7 +111,7 @@ pieces = st.sampled_from(
 
 
 @pytest.mark.parametrize("needles", [NEEDLES, TOKENS], ids=["a number and a word too", "tokens"])
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(st.lists(pieces, max_size=9))
 def test_a_text_told_quickly_holds_what_its_leaves_hold(needles: Needles, parts: list[str]) -> None:
     raw = "".join(parts).encode()

@@ -48,7 +48,7 @@ lines = st.lists(
 
 
 @pytest.mark.parametrize("needles", [NEEDLES, TOKENS], ids=["odd values too", "tokens"])
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(planted=lines, at=st.integers(0, len(FILLER)))
 def test_a_large_block_hides_no_line_that_is_suspect_by_itself(
     needles: Needles, planted: list[bytes], at: int
@@ -75,7 +75,6 @@ def test_a_value_is_found_at_either_end_of_a_block() -> None:
             assert where <= place < where + len(raw)
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from([b"x", b" ", b"\n", b"\r\n", b"\t", b"\x0b", b"{}"]), max_size=30))
 def test_lines_that_are_not_blank_are_counted(pieces: list[bytes]) -> None:
     block = b"".join(pieces)
