@@ -250,16 +250,18 @@ def test_an_illegal_move_names_the_legal_ones(http: httpx.Client) -> None:
 BROKEN = ["/v1/broken", "/v1/unknown"]
 
 
-def test_what_went_wrong_here_says_nothing_but_where_to_look(http: httpx.Client) -> None:
+def test_what_went_wrong_here_says_nothing_but_where_to_look(
+    http: httpx.Client, as_admin: dict[str, str]
+) -> None:
     for path in BROKEN:
-        found = problem(http.get(path))
+        found = problem(http.get(path, headers=as_admin))
         assert (found["status"], found["detail"]) == (500, "The log has this request's id.")
 
 
 def test_a_connection_that_is_cut_is_503_and_the_next_request_works(
     http: httpx.Client, as_admin: dict[str, str]
 ) -> None:
-    answer = http.get("/v1/cut")
+    answer = http.get("/v1/cut", headers=as_admin)
     assert problem(answer)["code"] == "database_unavailable"
     assert int(answer.headers["Retry-After"]) > 0
     assert http.get("/v1/api-keys", headers=as_admin).status_code == 200
