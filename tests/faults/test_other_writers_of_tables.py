@@ -29,6 +29,7 @@ def test_another_writer_between_our_steps(scenario: Any, place_file: Any) -> Non
     scenario(place_file, seed=1)
 
 
+@pytest.mark.alone
 def test_an_erasure_gets_through_under_streaming_appends(
     effort: Effort, s3_doors: S3Doors, tmp_path: Path
 ) -> None:
