@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -29,6 +30,9 @@ from app.store.transaction import Database
 from tests.faults.effort import effort_of_environment
 from tests.places import Buckets, Place, S3Doors
 
+# Where the tests were started in the background it is ignored, and so it would be in every process
+# that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("clearlake", deadline=None)  # how long anything took fails no test
 settings.load_profile("clearlake")
 

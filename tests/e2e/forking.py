@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import traceback
@@ -119,10 +118,9 @@ def _carry_out(command: dict[str, Any], main: Any) -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-    # as in a terminal, also where the tests themselves were started in the background
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     if command["limit"]:
         import resource
+        import signal
 
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (command["limit"], command["limit"]))
