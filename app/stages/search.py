@@ -71,10 +71,10 @@ def look_at_dataset(
     its horizon.
     """
     tables = _table_works(data_map, journal)
-    horizon = None
     words = f"snapshot {tables[dataset.name].horizon}" if dataset.name in tables else ""
+    fact = "erased_at" if dataset.table is not None else f"horizon:{dataset.name}"
+    horizon = datetime.fromisoformat(journal.fact(fact) or "")
     if dataset.table is None:
-        horizon = datetime.fromisoformat(journal.fact(f"horizon:{dataset.name}") or "")
         words = horizon.isoformat(timespec="milliseconds")
     verified = verify_dataset(
         dataset,

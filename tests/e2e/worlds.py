@@ -21,7 +21,6 @@ from app.lake.make import Cast, make_lake
 from app.lake.ports import Loader
 from app.lake.pyiceberg_engine import PyIcebergEngine
 from app.lake.stitch import stitch
-from app.lake.table_ports import TableEngine
 from app.servers import Servers
 from tests.e2e.forking import Done, Runner, Running
 from tests.e2e.reader import Bucket, Held, in_folder
@@ -57,7 +56,7 @@ class World:
     cast: Cast
     runner: Runner = field(repr=False)
     loader: Loader
-    engine: TableEngine
+    engine: PyIcebergEngine
     said: list[Done] = field(default_factory=list, repr=False)
     """Everything that was printed, for the search at the end."""
 
@@ -164,7 +163,7 @@ def _furnish(world: World) -> None:
     world.map_path.write_text(map_text(root=world.root), encoding="utf-8")
 
 
-def _make(root: str, engine: TableEngine, loader: Loader, *, size: Size) -> Cast:
+def _make(root: str, engine: PyIcebergEngine, loader: Loader, *, size: Size) -> Cast:
     made = make_lake(
         events=size.events,
         users=size.users,
@@ -226,6 +225,7 @@ class FolderLakes:
 
     def fresh(self) -> World:
         """The lake as it was made, at the same paths, on a clean desk."""
+        self.world.engine.close()  # it would go on with the catalog that goes now
         shutil.rmtree(self._place)
         shutil.copytree(self._kept, self._place)
         return replace(self.world, said=[])

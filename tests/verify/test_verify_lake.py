@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -10,6 +11,7 @@ from operator import add
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from app.domain.datasets import Dataset
@@ -30,7 +32,8 @@ from app.lake.coverage import Places, undeclared_places, undeclared_tables
 from app.lake.ports import COMPLIANCE, ObjectInfo
 from app.lake.verify import Verified, verify_beside, verify_dataset
 from app.lake.verify.excuses import Excuses
-from app.lake.verify.lake import BESIDE
+from app.lake.verify.looking import BESIDE
+from app.lake.verify.places import full_uri
 from tests.places import Place
 from tests.verify.material import (
     KEEP_DISPUTES,
@@ -42,7 +45,7 @@ from tests.verify.material import (
     user,
     written,
 )
-from tests.verify.planted import EVENTS, SCHEMA, TABLE, data_map, make_clean_lake, rows
+from tests.verify.planted import EVENTS, SCHEMA, TABLE, data_map, make_clean_lake, puffin, rows
 
 FAR = datetime(2100, 1, 1, tzinfo=UTC)
 SOMEBODY = Targets.of([identity("s", users=[user(100)])])
@@ -54,6 +57,8 @@ def verified(
     targets: Targets = SOMEBODY,
     table: TableWork | None = None,
     horizon: datetime = FAR,
+    erased_at: datetime = FAR,
+    metadata_location: Callable[[str], str] | None = None,
     **dataset: Any,
 ) -> Verified:
     lake = data_map(place, **dataset)
@@ -65,11 +70,12 @@ def verified(
         "data_map": lake,
         "targets": targets,
         "store": place.verifier,
-        "metadata_location": lambda name: place.engine.head(name).metadata_location,
+        "metadata_location": metadata_location
+        or (lambda name: place.engine.head(name).metadata_location),
         "tables": tables,
         "progress": lambda _dataset, _done, _of: None,
     }
-    objects, horizons = {"raw_events": works}, {"raw_events": horizon}
+    objects, horizons = {"raw_events": works}, {"raw_events": horizon, "events": erased_at}
     parts = [
         verify_dataset(
             d,
@@ -198,12 +204,52 @@ def test_what_arrives_after_the_horizon_is_a_note(place: Place) -> None:
     past = datetime(2020, 1, 1, tzinfo=UTC)
     [late] = verified(place, horizon=past).findings
     assert (late.what, late.detail) == (What.NOTE, "arrived after the horizon")
-    head = place.engine.head(TABLE)
+
+
+def test_rows_that_a_table_got_after_its_horizon_are_notes(place: Place) -> None:
+    make_clean_lake(place)
+    work = TableWork(TABLE, horizon=place.engine.head(TABLE).snapshot_id)
     place.engine.append(TABLE, rows({"user_id": user(100)}))
+    seen = verified(place, table=work)
+    places = {f.place.rpartition(", ")[2] for f in seen.findings}
+    assert {"column user_id", "live entry"} <= places
+    assert {(f.what, f.detail) for f in seen.findings} == {(What.NOTE, "arrived after the horizon")}
+    assert set(kinds(verified(place, table=replace(work, horizon=1)))) == {What.RESIDUE}
+
+
+def test_a_commit_that_comes_while_a_table_is_looked_at_is_a_note(place: Place) -> None:
+    make_clean_lake(place)
+    work = TableWork(TABLE, horizon=place.engine.head(TABLE).snapshot_id)
+    coming = [rows({"user_id": user(100)}), rows({"user_id": user(7)})]
+
+    def before_it(name: str) -> str:
+        """Where the metadata lies, just before the next append."""
+        location = place.engine.head(name).metadata_location
+        if coming:
+            place.engine.append(name, coming.pop())
+        return location
+
+    seen = verified(place, table=work, metadata_location=before_it)
+    assert coming == []
+    assert {(f.what, f.detail) for f in seen.findings} == {(What.NOTE, "arrived after the horizon")}
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".stats"])
+def test_a_young_file_that_no_metadata_names_may_be_of_a_coming_commit(
+    place: Place, suffix: str
+) -> None:
+    """Rows are written before the commit; statistics are of a snapshot that is there already."""
+    make_clean_lake(place)
+    head = place.engine.head(TABLE)
     work = TableWork(TABLE, horizon=head.snapshot_id)
-    seen = verified(place, table=work, horizon=past)
-    in_files = [f for f in seen.findings if "column user_id" in f.place]
-    assert {f.what for f in in_files} == {What.NOTE}
+    body = io.BytesIO()
+    pq.write_table(rows({"user_id": user(100)}), body)
+    raw = body.getvalue() if suffix == ".parquet" else puffin(b"x", properties={"by": user(100)})
+    place.loader.load(full_uri(f"{head.location}/data/in-flight{suffix}"), raw)
+    past, future = datetime(2020, 1, 1, tzinfo=UTC), FAR
+    late = What.NOTE if suffix == ".parquet" else What.RESIDUE
+    assert set(kinds(verified(place, table=work, erased_at=past))) == {late}
+    assert set(kinds(verified(place, table=work, erased_at=future))) == {What.RESIDUE}
 
 
 def test_a_table_s_files_add_up(place: Place) -> None:

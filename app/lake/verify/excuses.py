@@ -14,6 +14,8 @@ from app.domain.steps import TOGETHER
 from app.lake.ports import COMPLIANCE, ObjectInfo
 from app.lake.verify.places import full_uri
 
+LATE = "arrived after the horizon"
+
 
 @dataclass(frozen=True, slots=True)
 class Excuses:
@@ -70,8 +72,5 @@ class Excuses:
 def late(findings: Iterable[Finding]) -> list[Finding]:
     """Residue in what arrived after the horizon: named, and the next sweep's business."""
     return [
-        replace(f, what=What.NOTE, detail="arrived after the horizon")
-        if f.what is What.RESIDUE
-        else f
-        for f in findings
+        replace(f, what=What.NOTE, detail=LATE) if f.what is What.RESIDUE else f for f in findings
     ]

@@ -20,9 +20,10 @@ from app.domain.shares import WHOLE, Share
 from app.lake.coverage import Places, undeclared_places, undeclared_tables
 from app.lake.ports import ObjectStore
 from app.lake.verify import arithmetic
+from app.lake.verify.arrivals import Arrivals, TableArrivals
 from app.lake.verify.content import Digested, Opened
 from app.lake.verify.excuses import Excuses, late
-from app.lake.verify.looking import Looked, Looking
+from app.lake.verify.looking import BESIDE, Looked, Looking, Outcome, data_first, sight_of
 from app.lake.verify.needles import Needles
 from app.lake.verify.parquet import bound_is_anothers
 from app.lake.verify.places import Sight, full_uri
@@ -38,10 +39,8 @@ from app.lake.verify.tables import (
 
 Progress = Callable[[str, int, int], None]
 """(dataset, objects looked at, objects listed)."""
-BESIDE = "beside the declared places"
 _READERS = 4
 """Threads that wait for the store; searching and decompressing run beside them."""
-_METADATA_LAST = (".avro", ".json", ".puffin", ".stats")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +68,9 @@ def verify_dataset(
     share: Share = WHOLE,
 ) -> Verified:
     """Verify one dataset of a run, or one share of its objects, whose records are `objects`.
-    `horizon`: its H (a table's is in its record). `tables`: the records of every table: a file of
-    one may lie where another is declared. `also_listed` asks another credential than `store`'s,
-    the read-only one, about objects that it does not list.
+    `horizon`: its H; of a table, whose H is in its record, when the erase stage ended. `tables`:
+    the records of every table: a file of one may lie where another is declared. `also_listed` asks
+    another credential than `store`'s, the read-only one, about objects that it does not list.
     """
     excuses = Excuses.of(objects, tables.values())
     look = _LakeLook(data_map, Needles.of(targets), store, metadata_location, excuses, progress)
@@ -158,9 +157,9 @@ class _LakeLook:
             sight.saw(What.NOTE, "prefix", detail="nothing lies there")
             self.findings += sight.findings
         self._seen.setdefault(dataset.name, Seen())
-        self._objects(dataset, sorted(found, key=_data_first), view)
+        self._objects(dataset, sorted(found, key=data_first), view)
         self._count_elsewhere(dataset, view)
-        if dataset.name in self.horizons:  # E0
+        if dataset.table is None and dataset.name in self.horizons:  # E0
             self._compare_records(dataset, found)
         if view is not None:
             rows = {u: self.rows.get((u, v)) for u, v in self._latest(view)}
@@ -272,34 +271,51 @@ class _LakeLook:
         self, dataset: Dataset | None, listed: list[Found], view: TableView | None
     ) -> None:
         name = dataset.name if dataset is not None else BESIDE
-        looking = Looking(
-            self.needles, dataset, self._is_anothers, view.metadata.names if view else {}
-        )
-        work = self.table_works.get(name)
-        ours = self.records.digests
-        late_files = view.late(work.horizon, ours=ours) if view and work else frozenset()
-        after = self.horizons.get(name)
-
-        def one(found: Found) -> _Outcome:
-            is_late = found.uri in late_files or (after is not None and found.modified > after)
-            known = not self.records.may_be_late(found)
-            return self._one(found, looking, is_late=is_late and not known)
-
-        # A table's files are looked at in order: rows before what is written about them.
-        in_table = dataset is not None and dataset.table is not None
-        with ThreadPoolExecutor(1 if in_table else _READERS, "verify") as pool:
-            for number, outcome in enumerate(pool.map(one, listed)):
-                self.progress(name, number, len(listed))
+        looking = Looking(self.needles, dataset, self._is_anothers)
+        unnamed: list[Outcome] = []
+        for number, outcome in enumerate(self._outcomes(looking, listed, view)):
+            self.progress(name, number, len(listed))
+            if view is not None and outcome.has_residue and outcome.found.uri not in view.named:
+                unnamed.append(outcome)
+            else:
+                self._count(name, outcome)
+        if dataset is not None and unnamed:
+            # Commits may have been made since the metadata was read: it is read again.
+            again = [outcome.found for outcome in unnamed]
+            for outcome in self._outcomes(looking, again, self._read_table(dataset)):
                 self._count(name, outcome)
         self.progress(name, len(listed), len(listed))
 
-    def _count(self, name: str, outcome: _Outcome) -> None:
+    def _outcomes(
+        self, looking: Looking, listed: list[Found], view: TableView | None
+    ) -> Iterator[Outcome]:
+        in_table = looking.dataset is not None and looking.dataset.table is not None
+        arrivals = self._arrivals(looking.dataset, view)
+        looking.is_late, looking.names = arrivals.added, view.metadata.names if view else {}
+
+        def one(found: Found) -> Outcome:
+            is_late = arrivals.has(found) and self.records.may_be_late(found)
+            return self._one(found, looking, is_late=is_late)
+
+        # A table's files are looked at in order: rows before what is written about them.
+        with ThreadPoolExecutor(1 if in_table else _READERS, "verify") as pool:
+            yield from pool.map(one, listed)
+
+    def _arrivals(self, dataset: Dataset | None, view: TableView | None) -> Arrivals:
+        after = self.horizons.get(dataset.name) if dataset is not None else None
+        if dataset is None or dataset.table is None:
+            return Arrivals(after)
+        work = self.table_works.get(dataset.name)
+        horizon = work.horizon if work is not None else None
+        return TableArrivals.of(view, horizon, ours=self.records.digests, after=after)
+
+    def _count(self, name: str, outcome: Outcome) -> None:
         self.findings += outcome.findings
         if outcome.looked is not None:
             self._seen[name] = self._seen.get(name, Seen()) + outcome.looked.seen
         self._remember(outcome)
 
-    def _remember(self, outcome: _Outcome) -> None:
+    def _remember(self, outcome: Outcome) -> None:
         """That it was opened, and its rows: what E0 and E4 compare with."""
         found, looked = outcome.found, outcome.looked
         if looked is not None:
@@ -307,9 +323,9 @@ class _LakeLook:
             if looked.rows is not None:
                 self.rows[found.uri, found.version_id] = looked.rows
 
-    def _one(self, found: Found, looking: Looking, *, is_late: bool) -> _Outcome:
+    def _one(self, found: Found, looking: Looking, *, is_late: bool) -> Outcome:
         """E2, E3, E5 for one version: decode, search, and name what was found."""
-        sight = _sight(looking.dataset, found)
+        sight = sight_of(looking.dataset, found)
         looking.key(found.uri, sight=sight)
         looked = None
         if not found.is_marker:
@@ -323,7 +339,7 @@ class _LakeLook:
         findings = sight.findings
         if findings and looked is not None and looked.info is not None:
             findings = self.excuses.applied(findings, info=looked.info, now=self.store.now)
-        return _Outcome(found, late(findings) if is_late else findings, looked)
+        return Outcome(found, late(findings) if is_late else findings, looked)
 
     def _look(self, found: Found, body: Body, *, looking: Looking, sight: Sight) -> Looked:
         parked = self._may_hold_parked(found.uri)
@@ -372,28 +388,6 @@ class _LakeLook:
         for uri in view.named:
             if self._opened[uri]:
                 yield uri, versions.get(uri, "")
-
-
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    found: Found
-    findings: list[Finding]
-    looked: Looked | None
-    """None for a marker, and for what could not be opened."""
-
-
-def _sight(dataset: Dataset | None, found: Found) -> Sight:
-    aspect = "" if found.is_latest else "old version"
-    if found.is_marker:
-        aspect = "delete marker"
-    if dataset is None:
-        return Sight("", BESIDE, found.uri, found.version_id, aspect)
-    return Sight.of(dataset, found.uri, version_id=found.version_id, aspect=aspect)
-
-
-def _data_first(found: Found) -> tuple[bool, str, str]:
-    """Rows kept by right are known before the bounds that speak of them are judged."""
-    return found.uri.endswith(_METADATA_LAST), found.uri, found.version_id
 
 
 def _order(found: Finding) -> tuple[str, ...]:

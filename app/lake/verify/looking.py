@@ -15,13 +15,14 @@ import pyarrow.parquet as pq
 
 from app.domain.datasets import Dataset, Layer
 from app.domain.errors import LakeError
-from app.domain.findings import Seen, What
+from app.domain.findings import Finding, Seen, What
 from app.lake.ports import ObjectInfo
 from app.lake.verify.columns import Names
 from app.lake.verify.content import Form, Opened
+from app.lake.verify.excuses import LATE
 from app.lake.verify.line_rows import LineReader
 from app.lake.verify.lines import LineSearch, saw_value
-from app.lake.verify.manifests import IsAnothers, MetadataSearch
+from app.lake.verify.manifests import IsAnothers, IsLate, MetadataSearch
 from app.lake.verify.needles import Needles
 from app.lake.verify.parquet import Aside, asides, opened
 from app.lake.verify.places import Sight, column_name, key_text
@@ -29,6 +30,8 @@ from app.lake.verify.rule import Fate
 from app.lake.verify.sources import Body, Found
 from app.lake.verify.table_rows import Held, RowReader, rows_of
 
+BESIDE = "beside the declared places"
+_METADATA_LAST = (".avro", ".json", ".puffin", ".stats")
 _BATCH = 1 << 16
 _LEGAL = "kept on a legal ground"
 _BESIDE = Dataset("beside", Layer.BRONZE)
@@ -45,6 +48,20 @@ class Looked:
     info: ObjectInfo | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What was found in one version."""
+
+    found: Found
+    findings: list[Finding]
+    looked: Looked | None
+    """None for a marker, and for what could not be opened."""
+
+    @property
+    def has_residue(self) -> bool:
+        return any(f.what is What.RESIDUE for f in self.findings)
+
+
 @dataclass(slots=True)
 class Looking:
     """Looks at the objects of one dataset, or (None) at those beside the datasets."""
@@ -53,6 +70,7 @@ class Looking:
     dataset: Dataset | None
     is_anothers: IsAnothers
     names: Names = field(default_factory=dict)
+    is_late: IsLate = field(default=lambda _path: False)
     stays: set[str] = field(default_factory=set)
     """Values seen on rows that keep them by right: their bounds and statistics stay with them."""
 
@@ -102,14 +120,17 @@ class Looking:
         with closing(stream.whole()) as file:
             if stream.form is Form.PARQUET:
                 return self._parquet(file, sight)
-            search_in = MetadataSearch(self.needles, self.is_anothers)
+            search_in = MetadataSearch(self.needles, self.is_anothers, self.is_late)
             inside = search_in.in_avro if stream.form is Form.AVRO else search_in.in_puffin
             for aside in inside(file):
                 self._aside(aside, sight)
         return None
 
     def _aside(self, aside: Aside, sight: Sight) -> None:
-        if aside.value in self.stays:
+        if aside.late:
+            subject = self.needles.subject_of(aside.value)
+            sight.saw(What.NOTE, aside.where, detail=LATE, subject=subject)
+        elif aside.value in self.stays:
             subject = self.needles.subject_of(aside.value)
             sight.saw(What.WITHHELD, aside.where, detail=_LEGAL, subject=subject)
         elif aside.cut:
@@ -173,3 +194,18 @@ class Looking:
             where = f"column {column_name(spot.path, dataset.roles.declared)}"
             subject = self.needles.subject_of(spot.value)
             sight.saw(what, where, detail=detail, subject=subject)
+
+
+def sight_of(dataset: Dataset | None, found: Found) -> Sight:
+    """The look at one version, of a dataset or beside all."""
+    aspect = "" if found.is_latest else "old version"
+    if found.is_marker:
+        aspect = "delete marker"
+    if dataset is None:
+        return Sight("", BESIDE, found.uri, found.version_id, aspect)
+    return Sight.of(dataset, found.uri, version_id=found.version_id, aspect=aspect)
+
+
+def data_first(found: Found) -> tuple[bool, str, str]:
+    """Rows kept by right are known before the bounds that speak of them are judged."""
+    return found.uri.endswith(_METADATA_LAST), found.uri, found.version_id

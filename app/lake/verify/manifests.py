@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -20,6 +20,8 @@ from app.lake.verify.text import utf8
 
 IsAnothers = Callable[[str, int, bytes], bool]
 """(file path, field id, bound): whether a cut bound is somebody else's value in that file."""
+IsLate = Callable[[str], bool]
+"""Whether a data file came after the horizon."""
 _PUFFIN = b"PFA1"
 _STATUS = {0: "live entry", 1: "live entry", 2: "DELETED entry"}
 _BOUNDS = ("lower_bounds", "upper_bounds")
@@ -32,6 +34,7 @@ class MetadataSearch:
 
     needles: Needles
     is_anothers: IsAnothers
+    is_late: IsLate
 
     def in_avro(self, file: BinaryIO) -> Iterator[Aside]:
         """A manifest, a manifest list, or any other Avro file."""
@@ -41,7 +44,8 @@ class MetadataSearch:
         for record in records:
             entry = record.get("data_file") if isinstance(record, dict) else None
             if isinstance(entry, dict):
-                yield from self._entry(record, entry)
+                late = self.is_late(entry["file_path"])
+                yield from (replace(a, late=late) for a in self._entry(record, entry))
             else:
                 yield from self._any("manifest list or Avro record", record, bound=False)
 

@@ -28,11 +28,14 @@ _FIELD_ID = b"PARQUET:field_id"
 
 @dataclass(frozen=True, slots=True)
 class Aside:
-    """A value found beside the rows. `cut`: its beginning only, in a bound."""
+    """A value found beside the rows. `cut`: its beginning only, in a bound. `late`: of a file that
+    came after the horizon.
+    """
 
     where: str
     value: str = field(repr=False)
     cut: bool = False
+    late: bool = False
 
 
 def opened(file: BinaryIO) -> pq.ParquetFile:

@@ -4,7 +4,7 @@ their rows (E0). Searching them is the whole-lake look's.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -31,16 +31,6 @@ class TableView:
     metadata: TableMetadata
     entries: Mapping[str, Entry] = field(repr=False)
     named: frozenset[str] = field(repr=False)
-
-    def late(self, horizon: int | None, *, ours: Collection[str]) -> frozenset[str]:
-        """Data files that were added after snapshot H. None where H is gone, or where a file of the
-        run itself would be late: then H is wrong, and excuses nothing.
-        """
-        known = {s.id: s.sequence for s in self.metadata.snapshots}
-        if horizon is None or horizon not in known:
-            return frozenset()
-        found = frozenset(u for u, e in self.entries.items() if e.sequence > known[horizon])
-        return frozenset() if found.intersection(ours) else found
 
     def not_seen(self, dataset: Dataset, rows: Mapping[str, int | None]) -> list[Finding]:
         """E0: every file that the metadata names was opened, and had the rows it should have."""

@@ -18,7 +18,7 @@ EVENTS = "lake.events"
 
 def rows_of(world: World, user: str, *, count: int) -> pa.Table:
     """Rows of that user as the table has them."""
-    table = world.engine._load(EVENTS)  # type: ignore[attr-defined]  # PyIceberg's own table
+    table = world.engine._load(EVENTS)
     found = table.scan(row_filter=f"user_id = '{user}'").to_arrow()
     return found.slice(0, count)
 
@@ -26,7 +26,7 @@ def rows_of(world: World, user: str, *, count: int) -> pa.Table:
 @contextmanager
 def streaming_into(world: World, batch: pa.Table, *, every: float) -> Iterator[list[int]]:
     """Somebody appends the batch again and again, each time as new events."""
-    writer = Foreign(world.engine)  # type: ignore[arg-type]  # a place's engine is PyIceberg's
+    writer = Foreign(world.engine)
     stop, commits, failed = threading.Event(), [0], []
 
     def run() -> None:
