@@ -22,7 +22,13 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
+from sqlalchemy.exc import (
+    DBAPIError,
+    DisconnectionError,
+    InterfaceError,
+    InvalidRequestError,
+    OperationalError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.domain.errors import DatabaseUnavailableError
@@ -143,7 +149,7 @@ class Database:
         away; after a lost connection during the commit its outcome is unknown, and a repeat of the
         same act settles it.
         """
-        with self._told(), self._engine.begin() as connection:
+        with self._told(), self._connected() as connection, connection.begin():
             opened = Transaction(connection)
             yield opened
             opened.settle()
@@ -160,9 +166,20 @@ class Database:
             with (
                 suppress(DatabaseUnavailableError),
                 self._told(),
-                self._engine.begin() as connection,
+                self._connected() as connection,
+                connection.begin(),
             ):
                 connection.execute(_RUNG, {"rung": list(step_ids)})
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        try:
+            connection = self._engine.connect()
+        except InvalidRequestError as err:
+            # The pool took new connections, and each was dead before anybody had it.
+            raise DatabaseUnavailableError("Database connections end as they begin.") from err
+        with connection:
+            yield connection
 
     def _answers(self, connection: Any) -> bool:
         try:

@@ -7,8 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
+from sqlalchemy import event
+from sqlalchemy.exc import DisconnectionError
 
 from app.domain.actors import WORKER
+from app.domain.errors import DatabaseUnavailableError
 from app.services import entries
 from app.services.parts import Parts
 from app.store import audit
@@ -39,6 +42,23 @@ def test_connections_that_the_server_ended_are_replaced_before_anybody_gets_them
     with ThreadPoolExecutor(4) as pool:
         barrier = threading.Barrier(4)
         list(pool.map(together, [barrier] * 4))
+
+
+def test_connections_that_are_dead_before_they_are_used_are_a_database_that_does_not_answer(
+    parts: Parts,
+) -> None:
+    def dead(*_: object) -> None:
+        raise DisconnectionError("As the pool is told of each connection that it takes.")
+
+    engine = parts.database._engine
+    event.listen(engine, "checkout", dead)
+    try:
+        with pytest.raises(DatabaseUnavailableError), parts.database.transaction():
+            pass
+    finally:
+        event.remove(engine, "checkout", dead)
+    with parts.database.transaction() as tx:
+        tx.now()
 
 
 def test_who_has_recorded_and_goes_on_keeps_nobody_waiting(parts: Parts) -> None:
