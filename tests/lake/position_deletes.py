@@ -70,7 +70,7 @@ def append_partitioned(place: Any, rows: pa.Table, *, column: str) -> None:
             footer = pq.read_metadata(source)
         record = footers.data_file(
             footer,
-            metadata=table.metadata,
+            plan=footers.plan_of(table.metadata),
             path=path,
             size=size,
             partition=Record(part),

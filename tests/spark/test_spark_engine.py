@@ -123,7 +123,7 @@ def test_files_written_anew_with_other_rows_stop_the_erasure(place_auto: Any) ->
     with engine.open(file.path) as source, engine.create(path) as sink:
         pq.write_table(pq.read_table(source).slice(1), sink, store_schema=False)
     loaded = engine._load(name)
-    record = rows.replacement(loaded, old=file.handle, path=path, io=engine._io)
+    [record] = rows.replacements(loaded, [(file.handle, path)], io=engine._io)
     driver = engine._driver
     theirs = driver._table(name)
     update = theirs.newRewrite().validateFromSnapshot(base)

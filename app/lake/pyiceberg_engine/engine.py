@@ -164,13 +164,10 @@ class PyIcebergEngine:
         wanted = list(pairs)
         loaded = self._load(table)
         with lake_errors(f"table {table}"):
-            added = tuple(
-                rows.replacement(
-                    loaded, old=old.handle, path=styled(new, like=_raw(old)), io=self._io
-                )
-                for old, new in wanted
-                if new is not None
+            written = (
+                (o.handle, styled(new, like=_raw(o))) for o, new in wanted if new is not None
             )
+            added = tuple(rows.replacements(loaded, written, io=self._io))
 
         def decide(_: Table, listing: Listing) -> commits.Change:
             self._require_live(listing, [old for old, _ in wanted])

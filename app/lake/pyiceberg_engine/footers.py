@@ -5,7 +5,7 @@ Partition and spec come from whoever knows them (the file that is replaced), nev
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -18,6 +18,8 @@ from pyiceberg.types import StringType
 from pyiceberg.utils.truncate import truncate_upper_bound_text_string
 
 FIELD_ID = b"PARQUET:field_id"
+Plan = Mapping[int, Any]
+"""Field id -> what a table's metrics modes ask for of that column."""
 
 
 def leaf_fields(schema: pa.Schema) -> Iterator[pa.Field]:
@@ -46,18 +48,24 @@ def field_id(field: pa.Field) -> int | None:
     return int(raw) if raw is not None else None
 
 
+def plan_of(metadata: TableMetadata) -> Plan:
+    """What a table asks to be told of each column. As costly as one small file's footer."""
+    plan: Plan = compute_statistics_plan(metadata.schema(), metadata.properties)
+    return plan
+
+
 def data_file(
     footer: pq.FileMetaData,
     *,
-    metadata: TableMetadata,
+    plan: Plan,
     path: str,
     size: int,
     partition: Any,
     spec_id: int,
     sort_order_id: int | None,
 ) -> Any:
-    """The record of one file, as PyIceberg's DataFile."""
-    metrics = _Metrics(footer, metadata=metadata)
+    """The record of one file, as PyIceberg's DataFile. `plan`: plan_of its table."""
+    metrics = _Metrics(footer, plan=plan)
     record = DataFile.from_args(
         content=DataFileContent.DATA,
         file_path=path,
@@ -83,14 +91,13 @@ def data_file(
 class _Metrics:
     """Counts and bounds of a footer, as far as the table's metrics modes ask for them."""
 
-    def __init__(self, footer: pq.FileMetaData, *, metadata: TableMetadata) -> None:
+    def __init__(self, footer: pq.FileMetaData, *, plan: Plan) -> None:
         self.sizes: dict[int, int] = {}
         self.values: dict[int, int] = {}
         self.nulls: dict[int, int] = {}
         self.lower: dict[int, bytes] = {}
         self.upper: dict[int, bytes] = {}
         self.split_offsets: list[int] = []
-        plan = compute_statistics_plan(metadata.schema(), metadata.properties)
         ids = [field_id(f) for f in leaf_fields(footer.schema.to_arrow_schema())]
         for group in range(footer.num_row_groups):
             row_group = footer.row_group(group)
@@ -100,7 +107,7 @@ class _Metrics:
                 if identity is not None and identity in plan:
                     self._count(row_group.column(index), identity, plan[identity])
         for index, identity in enumerate(ids):
-            if identity in plan and footer.num_row_groups:
+            if identity is not None and identity in plan and footer.num_row_groups:
                 self._bound(footer, index, plan=plan[identity])
 
     def _count(self, chunk: Any, identity: int, plan: Any) -> None:

@@ -91,7 +91,7 @@ def _write_one(table: Table, pieces: Iterable[pa.Table], *, schema: pa.Schema, k
         footer = pq.read_metadata(file)
     return footers.data_file(
         footer,
-        metadata=table.metadata,
+        plan=footers.plan_of(table.metadata),
         path=path,
         size=len(output),
         partition=key.partition if key is not None else Record(),
@@ -100,20 +100,22 @@ def _write_one(table: Table, pieces: Iterable[pa.Table], *, schema: pa.Schema, k
     )
 
 
-def replacement(table: Table, *, old: Any, path: str, io: Any) -> Any:
-    """The record of A' (`path`): its own footer, A's partition, spec and sort order."""
-    source = io.new_input(path)
-    with source.open() as file:
-        footer = pq.read_metadata(file)
-    return footers.data_file(
-        footer,
-        metadata=table.metadata,
-        path=path,
-        size=len(source),
-        partition=old.partition,
-        spec_id=old.spec_id,
-        sort_order_id=None if _sorted_by_text(table, old) else old.sort_order_id,
-    )
+def replacements(table: Table, pairs: Iterable[tuple[Any, str]], *, io: Any) -> Iterator[Any]:
+    """The record of each A' (a path) for its A: its own footer, A's partition, spec and order."""
+    plan = footers.plan_of(table.metadata)
+    for old, path in pairs:
+        source = io.new_input(path)
+        with source.open() as file:
+            footer = pq.read_metadata(file)
+        yield footers.data_file(
+            footer,
+            plan=plan,
+            path=path,
+            size=len(source),
+            partition=old.partition,
+            spec_id=old.spec_id,
+            sort_order_id=None if _sorted_by_text(table, old) else old.sort_order_id,
+        )
 
 
 def _sorted_by_text(table: Table, old: Any) -> bool:
