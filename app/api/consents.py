@@ -9,13 +9,14 @@ from fastapi import APIRouter, Header, Path, Query, Response
 from pydantic import BaseModel, Field
 
 from app.api.bodies import Asked, Instant
-from app.api.deps import Once, Page, PartsOf, Tx, requires
+from app.api.deps import Glance, Once, Page, PartsOf, Tx, glances, requires
 from app.api.pages import Items, cursor_of
 from app.domain.actors import Actor, Scope
 from app.domain.consents import SALE_SHARING, ConsentState, Said, checked_purpose, named
 from app.domain.errors import InvalidFieldsError
 from app.domain.identifiers import MAX_LENGTH, Identifier, Kind, checked_identifier
 from app.services import consents
+from app.services.parts import Transaction
 
 router = APIRouter(prefix="/v1/consents", tags=["consents"])
 
@@ -193,9 +194,8 @@ def list_in_force(
 
 
 @router.get("/check", response_model=Check)
-def check(
-    actor: Reader,
-    tx: Tx,
+async def check(
+    glance: Annotated[Glance, glances(Scope.CONSENTS_READ)],
     parts: PartsOf,
     purpose: Annotated[Purpose, Query()],
     user_id: AskedUser = None,
@@ -203,16 +203,19 @@ def check(
     at: AskedAt = None,
 ) -> Response:
     """Whether a purpose is consented to, as of a time. Name a user_id or an anon_id."""
-    wanted = checked_purpose(purpose, place="query.purpose")
-    who = _asked(user_id, anon_id)
-    found = consents.in_force(actor, tx, parts=parts, who=who, at=at, purpose=wanted)
+
+    def look(actor: Actor, tx: Transaction) -> list[consents.Consent]:
+        wanted = checked_purpose(purpose, place="query.purpose")
+        who = _asked(user_id, anon_id)
+        return consents.in_force(actor, tx, parts=parts, who=who, at=at, purpose=wanted)
+
+    found = await glance.at(look)
     newest = found[0] if found else None
     answer = Check(
-        purpose=wanted,
+        purpose=purpose,
         given=newest is not None and newest.state is ConsentState.GIVEN,
         in_force=Consent(**Consent.fields_of(newest)) if newest else None,
     )
-    # asked very often: as it is, not looked over once more in another turn of a thread
     return Response(answer.model_dump_json(), media_type="application/json")
 
 

@@ -5,10 +5,12 @@ Not here: what is done with them (services), and how errors are answered (app.ap
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
+from anyio import CapacityLimiter, to_thread
+from anyio.lowlevel import RunVar
 from fastapi import Depends, Header, Request, Security
 from fastapi.security import HTTPBearer
 
@@ -19,8 +21,11 @@ from app.domain.errors import InvalidFieldsError, NotAuthenticatedError
 from app.services import actors
 from app.services.parts import Parts, Transaction
 
-__all__ = ["IfMatch", "Once", "Page", "PartsOf", "Tx", "etag_of", "requires"]
+__all__ = [
+    "Glance", "IfMatch", "Once", "Page", "PartsOf", "Tx", "etag_of", "glances", "requires",
+]  # fmt: skip
 
+_T = TypeVar("_T")
 _LONGEST_TOKEN = 200
 _bearer = HTTPBearer(
     auto_error=False,
@@ -93,6 +98,54 @@ def requires(scope: Scope) -> Any:
         return visit.actor
 
     return Security(allowed, scopes=[scope.value])
+
+
+GLANCES_AT_ONCE = 4
+"""As many as the pool has connections beyond AT_ONCE; more would only wait for each other."""
+_limiter: RunVar[CapacityLimiter] = RunVar("_limiter")
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """A look at what is in the database, without a transaction and in one turn of a thread: for
+    what is asked very often, and only reads.
+    """
+
+    request: Request
+    parts: Parts
+    scope: Scope
+
+    async def at(self, look: Callable[[Actor, Transaction], _T]) -> _T:
+        """What `look` gives, for an actor with the scope: 401 without a key that works, 403
+        without the scope.
+        """
+        limiter = _limiter.get(None)
+        if limiter is None:
+            _limiter.set(limiter := CapacityLimiter(GLANCES_AT_ONCE))
+        return await to_thread.run_sync(self._look, look, limiter=limiter)
+
+    async def knock(self) -> None:
+        """Only find out who asks: before anything else is said to be wrong with what was asked."""
+        await self.at(lambda _actor, _tx: None)
+
+    def _look(self, look: Callable[[Actor, Transaction], _T]) -> _T:
+        with self.parts.database.glance() as tx:
+            actor = _authenticated(self.request, tx, self.parts)
+            actor.must(self.scope)
+            return look(actor, tx)
+
+
+def glances(scope: Scope) -> Any:
+    """The same for an endpoint that only looks, which is given its `Glance`."""
+
+    async def glance(
+        request: Request, parts: PartsOf, scheme: Annotated[object, Security(_bearer)]
+    ) -> Glance:
+        found = Glance(request, parts, scope)
+        request.state.knock = found.knock
+        return found
+
+    return Security(glance, scopes=[scope.value])
 
 
 Page = Annotated[PageAsked, Depends(page_asked)]

@@ -171,8 +171,14 @@ def _http(request: Request, error: Exception) -> Response:
     return problem(code, f"{title}.", request_id=request_id, headers=headers)
 
 
-def _validation(request: Request, error: Exception) -> Response:
+async def _validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
+    knock = getattr(request.state, "knock", None)
+    if knock is not None:  # of an endpoint that has not looked yet who asks
+        try:
+            await knock()
+        except ClearlakeError as refused:
+            return _clearlake(request, refused)
     known = request.app.state.known_names()
     found = [_field(e, body=error.body, known=known) for e in error.errors()]
     return problem(

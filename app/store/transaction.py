@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import (
     Connection,
     CursorResult,
+    Engine,
     Executable,
     bindparam,
     create_engine,
@@ -127,6 +128,7 @@ class Database:
             hide_parameters=True,
             connect_args={"application_name": "clearlake", **_DEAD_LINES},
         )
+        self._alone = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         milliseconds = round(asleep.total_seconds() * 1000)
 
         @event.listens_for(self._engine, "connect")
@@ -149,13 +151,25 @@ class Database:
         away; after a lost connection during the commit its outcome is unknown, and a repeat of the
         same act settles it.
         """
-        with self._told(), self._connected() as connection, connection.begin():
+        with self._told(), self._connected(self._engine) as connection, connection.begin():
             opened = Transaction(connection)
             yield opened
             opened.settle()
             failpoint("store.before_commit")
         failpoint("store.before_ring")
         self._wake(opened.to_ring)
+
+    @contextmanager
+    def glance(self) -> Iterator[Transaction]:
+        """Statements that each stand for themselves: what is only read needs neither a beginning
+        nor an end, and each of those is a way to the server and back. What one writes is durable
+        at once; nothing may be put off (`run_last`) or rung for. DatabaseUnavailableError.
+        """
+        with self._told(), self._connected(self._alone) as connection:
+            opened = Transaction(connection)
+            yield opened
+        assert not opened._last, "a glance has no end at which anything could be written"
+        assert not opened.to_ring, "a glance rings for nobody"
 
     def _wake(self, step_ids: Sequence[str]) -> None:
         """A bell that is not heard costs nothing, nor one that nobody wrote down: the reconciler
@@ -166,15 +180,15 @@ class Database:
             with (
                 suppress(DatabaseUnavailableError),
                 self._told(),
-                self._connected() as connection,
+                self._connected(self._engine) as connection,
                 connection.begin(),
             ):
                 connection.execute(_RUNG, {"rung": list(step_ids)})
 
     @contextmanager
-    def _connected(self) -> Iterator[Connection]:
+    def _connected(self, engine: Engine) -> Iterator[Connection]:
         try:
-            connection = self._engine.connect()
+            connection = engine.connect()
         except InvalidRequestError as err:
             # The pool took new connections, and each was dead before anybody had it.
             raise DatabaseUnavailableError("Database connections end as they begin.") from err

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, text
 from sqlalchemy.exc import DisconnectionError
 
 from app.domain.actors import WORKER
@@ -59,6 +59,20 @@ def test_connections_that_are_dead_before_they_are_used_are_a_database_that_does
         event.remove(engine, "checkout", dead)
     with parts.database.transaction() as tx:
         tx.now()
+
+
+def test_a_glance_holds_no_transaction_and_nothing_can_be_put_off_in_it(parts: Parts) -> None:
+    with parts.database.glance() as tx, parts.database.transaction() as other:
+        pid = tx.run(text("select pg_backend_pid()")).scalar_one()
+        asked = text("select state from pg_stat_activity where pid = :pid")
+        assert other.run(asked, {"pid": pid}).scalar_one() == "idle"
+
+    def writes() -> None:
+        with parts.database.glance() as tx:
+            entries.record(WORKER, tx, verb="test.one", about="run_x")
+
+    with pytest.raises(AssertionError, match="no end"):
+        writes()
 
 
 def test_who_has_recorded_and_goes_on_keeps_nobody_waiting(parts: Parts) -> None:
