@@ -19,6 +19,14 @@ from tests.places import Place
 from tests.spark.local import LocalSpark, missing
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """py4j leaves sockets to the collector: what it warns of is none of these tests' business."""
+    left = "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.filterwarnings(left))
+
+
 @pytest.fixture(scope="session")
 def local_spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSpark]:
     if lacks := missing():

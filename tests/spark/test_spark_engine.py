@@ -114,14 +114,14 @@ def test_after_a_crash_it_is_run_again_and_the_rows_are_proven_all_the_same(
 
 
 def test_files_written_anew_with_other_rows_stop_the_erasure(place_auto: Any) -> None:
-    """A compaction that loses a row, as no Spark should."""
+    """A compaction that loses rows, as no Spark should."""
     table = _table(place_auto, "equality")
     engine, name = place_auto.engine, table.table
     base = engine.head(name).snapshot_id
     (file,) = engine.files(name, snapshot_id=base)
     path = engine.new_data_path(name, file, name="lossy")
     with engine.open(file.path) as source, engine.create(path) as sink:
-        pq.write_table(pq.read_table(source).slice(1), sink, store_schema=False)
+        pq.write_table(pq.read_table(source).slice(0, 1), sink, store_schema=False)
     loaded = engine._load(name)
     [record] = rows.replacements(loaded, [(file.handle, path)], io=engine._io)
     driver = engine._driver
