@@ -37,6 +37,7 @@ def application(
     app = Celery("clearlake", broker=broker_url)
     app.conf.update(worker_conf(rules.lease))
     app.conf.update(beat_conf(rules.reconcile_every))
+    app.conf.worker_consumer = "workers.reconnecting:Reconnecting"
     processes = _Processes(broker_url, parts_of, pipeline_of)
     tasks.install(app, processes.draining, lambda: processes.pipeline)
     processes.connect()
