@@ -83,6 +83,7 @@ def api() -> None:
             application,
             host=settings.host,
             port=settings.port,
+            http="h11",  # which gives the application every method there can be; not "auto"
             log_config=None,
             access_log=False,
             server_header=False,
