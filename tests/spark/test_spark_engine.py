@@ -131,7 +131,7 @@ def test_files_written_anew_with_other_rows_stop_the_erasure(place_auto: Any) ->
     update.addFile(driver._file(file_json(loaded, record), theirs.specs()))
     update.commit()
     with pytest.raises(CheckFailedError, match="other rows"):
-        table.erased(dataset(name))
+        engine.prepare(name, since=base)
     assert path in {f.path for f in engine.files(name, snapshot_id=_parent(engine, name))}
 
 

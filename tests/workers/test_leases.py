@@ -119,7 +119,8 @@ def shut(parts: Parts, url: str) -> Iterator[None]:
         link.execute(f'alter database "{name}" allow_connections false')
         try:
             link.execute(
-                "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", [name]
+                "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = %s",
+                [name],
             )
             yield
         finally:

@@ -105,7 +105,7 @@ def test_a_lost_connection_to_postgres_costs_no_attempt(
     url = make_url(owner_database_url).set(drivername="postgresql")
     with psycopg.connect(url.render_as_string(hide_password=False), autocommit=True) as link:
         link.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity "
+            "select pg_terminate_backend(pid, 5000) from pg_stat_activity "
             "where datname = current_database() and pid <> pg_backend_pid()"
         )
     world.wait_for(lambda: world.is_done(step_id))
