@@ -101,7 +101,7 @@ def requires(scope: Scope) -> Any:
 
 
 GLANCES_AT_ONCE = 4
-"""As many as the pool has connections beyond AT_ONCE; more would only wait for each other."""
+"""No more than the pool has connections beyond AT_ONCE; more would only wait for each other."""
 _limiter: RunVar[CapacityLimiter] = RunVar("_limiter")
 
 
